@@ -1,0 +1,1 @@
+"""Catalog builders: any source to the one schema."""

@@ -1,0 +1,12 @@
+"""Errors of data in and out."""
+
+
+class ConfigError(ValueError):
+    """A wrong setting, catalog or path: one sentence naming the field, the value, what is allowed.
+
+    Raised before any work is done; the command line prints it and exits with 2.
+    """
+
+
+class StoreError(OSError):
+    """The object store did not answer as it must; the work already committed stays committed."""

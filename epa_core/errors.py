@@ -1,0 +1,20 @@
+"""Errors of the method: what can go wrong with one painting, or with a pipeline as such."""
+
+
+class ItemError(Exception):
+    """One painting cannot be finished; every other painting can.
+
+    ``code`` is stable (it is stored in the manifest and filtered on), ``message`` is one sentence
+    for a person. ``retryable`` says whether the same input may succeed another time.
+    """
+
+    def __init__(self, code: str, message: str, *, stage: str = "", retryable: bool = False):
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.stage = stage
+        self.retryable = retryable
+
+
+class UnsupportedError(ValueError):
+    """A pipeline, scheduler or setting that the method cannot work with; stops before any work."""

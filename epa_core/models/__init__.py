@@ -1,0 +1,1 @@
+"""Image-to-video models by name."""

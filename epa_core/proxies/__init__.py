@@ -1,0 +1,1 @@
+"""Proxy makers by name."""

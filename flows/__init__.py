@@ -1,0 +1,1 @@
+"""Which work, in which order: Prefect flows and the `epa` command line. No tensors."""

@@ -1,0 +1,1 @@
+"""One module per stage: Params, VERSION, run() without Prefect."""
