@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help demo test bench lint types check fix clean
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "epa needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	# torch first and pinned: where a build without CUDA is at hand, pip then takes that one.
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
+	$(BIN)/epa demo --output demo-output
+
+test: $(STAMP)  ## run all tests
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## measure the machinery; prints a table
+	$(BIN)/python -m benchmarks
+
+lint: $(STAMP)  ## style
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+types: $(STAMP)  ## static types
+	$(BIN)/mypy
+
+check: lint types test  ## all of the above
+
+fix: $(STAMP)  ## mend style
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+clean:  ## remove what the demo and the benchmark made
+	rm -rf demo-output bench-output

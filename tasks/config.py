@@ -1,0 +1,143 @@
+"""The run file as one tree: what enters the keys (Recipe), and what does not (RunConfig, Execution).
+
+A field of `Recipe` or of a stage's Params changes results and therefore keys; every other field is
+listed in `RUNTIME_ONLY`. A test walks the tree and fails on a field that is neither.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from epa_core.cards import MODELS, PROXIES, ModelCard
+from tasks import animate, distill, encode, measure, prepare, proxy
+from tasks.base import Params, Settings
+
+Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
+CACHED_STAGES = ("prepare", "proxy", "distill", "animate")
+
+
+class ModelChoice(Params):
+    """Which image-to-video model, in which weights and precision."""
+
+    name: str = Field("preview", description="a model of `epa models`")
+    source: str | None = Field(None, description="local folder or hub id of the weights")
+    revision: str | None = Field(None, description="commit of the hub repository")
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    num_frames: int | None = Field(None, ge=1, le=1000, description="model's own if empty")
+    guidance_scale: float | None = Field(None, ge=0, description="model's own if empty")
+    options: dict[str, JsonValue] = Field({}, description="further arguments of the model's call")
+
+
+class Recipe(Settings):
+    """Everything that decides what a painting's video looks like."""
+
+    seed: int = Field(0, ge=0, lt=2**63)
+    variant: Variant = Field("V+S", description="the whole method, or one of its ablations")
+    model: ModelChoice = ModelChoice()
+    prepare: prepare.Params = prepare.Params()
+    proxy: proxy.Params = proxy.Params()
+    distill: distill.Params = distill.Params()
+    animate: animate.Params = animate.Params()
+    encode: encode.Params = encode.Params()
+    measure: measure.Params = measure.Params()
+
+    @property
+    def card(self) -> ModelCard:
+        """The card of the chosen model."""
+        return MODELS[self.model.name]
+
+    @property
+    def uses_proxy(self) -> bool:
+        """Whether the variant fuses a proxy path into the painting's."""
+        return self.variant in ("S", "V+U", "V+S")
+
+    def resolved(self) -> Recipe:
+        """The same recipe with the model card's defaults filled in, as it enters the keys."""
+        card = self.card
+
+        def filled(params: Params, **defaults: object) -> Params:
+            missing = {k: v for k, v in defaults.items() if getattr(params, k) is None}
+            return params.model_copy(update=missing)
+
+        return self.model_copy(
+            update={
+                "model": filled(self.model, num_frames=card.num_frames),
+                "prepare": filled(self.prepare, area=card.area, multiple=card.multiple),
+                "encode": filled(self.encode, fps=card.fps),
+            }
+        )
+
+
+class Prompts(Settings):
+    """Where motion prompts come from; the prompt itself enters the keys, these settings do not."""
+
+    text: str | None = Field(None, description="one prompt for every work")
+    overrides: str | None = Field(None, description="CSV or JSONL: id, artist or genre -> prompt")
+    provider: Literal["template", "none"] = "template"
+    max_length: int = Field(2000, ge=1, description="characters; a longer prompt is refused")
+
+
+class Limits(Settings):
+    """Which pictures are accepted; a refused one is recorded with its reason."""
+
+    max_pixels: int = Field(100_000_000, ge=1)
+    min_side: int = Field(16, ge=1)
+    max_aspect: float = Field(3.0, ge=1)
+
+
+class Execution(Settings):
+    """How the work is done; nothing here changes a result."""
+
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:0 ...")
+    batch_size: int = Field(2, ge=1, le=256, description="paintings in one model call")
+    shard_size: int = Field(48, ge=1, le=10_000, description="works in one task run, at most")
+    queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
+    max_attempts: int = Field(3, ge=1, description="tries of a work that failed for a passing cause")
+    keep: tuple[Literal["prepare", "proxy", "distill", "animate"], ...] = Field(
+        CACHED_STAGES, description="stages whose intermediates are cached"
+    )
+    limits: Limits = Limits()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class RunConfig(Recipe):
+    """A whole run: which works, what to make of them, where to put it, how to work."""
+
+    catalog: str = Field(description="catalog: Parquet, CSV, JSONL, or a folder of pictures")
+    output: str = Field(description="folder or object-store URL of the collection")
+    title: str = Field("", description="heading of the gallery")
+    where: str | None = Field(None, description="SQL condition on catalog columns")
+    limit: int | None = Field(None, ge=1, description="at most this many works")
+    columns: dict[str, str] = Field({}, description="catalog column -> column of the given table")
+    prompts: Prompts = Prompts()
+    execution: Execution = Execution()
+
+    @model_validator(mode="after")
+    def _known_names(self) -> Self:
+        _known("model.name", self.model.name, MODELS)
+        _known("proxy.name", self.proxy.name, PROXIES)
+        return self
+
+    def recipe(self) -> Recipe:
+        """The part that enters the keys, with defaults filled in."""
+        fields = {name: getattr(self, name) for name in Recipe.model_fields}
+        return Recipe.model_construct(**fields).resolved()
+
+
+# Everything of a RunConfig that must not change a key.
+RUNTIME_ONLY = frozenset(
+    {"catalog", "output", "title", "where", "limit", "columns", "prompts", "execution"}
+)
+
+
+def _known(field: str, value: str, known: object) -> None:
+    from difflib import get_close_matches
+
+    names = list(known)  # type: ignore[call-overload]  # a dict of cards
+    if value in names:
+        return
+    near = get_close_matches(value, names, 1, 0.4)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"{field}: unknown name {value!r}{hint} Known: {', '.join(sorted(names))}.")

@@ -1,0 +1,76 @@
+"""Fetch | compute | finish overlap through small bounded queues: the GPU never waits for a disk."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Fetched = TypeVar("Fetched")
+Result = TypeVar("Result")
+
+
+def overlapped(
+    items: Iterable[Item],
+    fetch: Callable[[Item], Fetched],
+    bucket: Callable[[Fetched], object],
+    compute: Callable[[list[Fetched]], Iterable[Result]],
+    finish: Callable[[Result], None],
+    *,
+    batch_size: int,
+    depth: int,
+) -> None:
+    """Run every item through fetch (a thread), compute (this thread) and finish (a thread).
+
+    At most ``depth`` items are fetched ahead and at most ``depth`` results wait to be finished, so
+    memory is bounded. ``compute`` gets lists of at most ``batch_size`` items of one ``bucket``.
+    The three functions deal with the failure of an item themselves; what they raise ends the run,
+    after the results already computed have been finished (so an interrupt loses only work in
+    flight).
+    """
+    with ThreadPoolExecutor(1, "fetch") as fetcher, ThreadPoolExecutor(1, "finish") as finisher:
+        waiting: deque[Future[None]] = deque()
+        ahead = _ahead(fetcher, fetch, items, depth)
+        try:
+            for batch in _batches(ahead, bucket, batch_size):
+                for result in compute(batch):
+                    waiting.append(finisher.submit(finish, result))
+                    while len(waiting) > depth:
+                        waiting.popleft().result()
+        finally:
+            # Runs on an exception too: items fetched ahead are dropped, results are not.
+            ahead.close()
+            while waiting:
+                waiting.popleft().result()
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, fetch: Callable[[Item], Fetched], items: Iterable[Item], depth: int
+) -> Iterator[Fetched]:
+    """Results of ``fetch`` in order, with ``depth`` calls running or done ahead of the reader."""
+    queue: deque[Future[Fetched]] = deque()
+    try:
+        for item in items:
+            queue.append(pool.submit(fetch, item))
+            if len(queue) > depth:
+                yield queue.popleft().result()
+        while queue:
+            yield queue.popleft().result()
+    finally:
+        for future in queue:
+            future.cancel()
+
+
+def _batches(
+    items: Iterable[Fetched], bucket: Callable[[Fetched], object], size: int
+) -> Iterator[list[Fetched]]:
+    """Lists of at most ``size`` items of one bucket, as soon as one is full."""
+    open_batches: dict[object, list[Fetched]] = {}
+    for item in items:
+        batch = open_batches.setdefault(bucket(item), [])
+        batch.append(item)
+        if len(batch) == size:
+            yield open_batches.pop(bucket(item))
+    yield from open_batches.values()

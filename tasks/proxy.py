@@ -1,0 +1,72 @@
+"""Stage 2: the proxy image, the painting redrawn under its motion prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import Field, JsonValue
+
+from epa_core.errors import ItemError
+from tasks.base import Params as _Params
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+VERSION = 1
+
+
+class Params(_Params):
+    """Which proxy maker draws, and how."""
+
+    name: str = Field("preview", description="a proxy of `epa models`, or `given`")
+    source: str | None = Field(None, description="local folder or hub id of its weights")
+    revision: str | None = Field(None, description="commit of the hub repository")
+    options: dict[str, JsonValue] = Field({}, description="further settings of the maker")
+
+
+class ProxyMaker(Protocol):
+    """Anything that redraws paintings; sizes in = sizes out."""
+
+    def make(
+        self, images: list[PIL.Image.Image], prompts: list[str], seeds: list[int]
+    ) -> list[PIL.Image.Image]:
+        """One proxy per image."""
+
+
+def run(
+    maker: ProxyMaker,
+    images: Sequence[PIL.Image.Image],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+) -> list[PIL.Image.Image]:
+    """Redraw every painting under its prompt; sizes are kept. Raises ItemError."""
+    made = maker.make(list(images), list(prompts), list(seeds))
+    for image, proxy in zip(images, made, strict=True):
+        if proxy.size != image.size:
+            raise ItemError(
+                "proxy_size",
+                f"the proxy is {proxy.width}x{proxy.height}, the painting "
+                f"{image.width}x{image.height}",
+                stage="proxy",
+            )
+    return made
+
+
+def given(data: bytes, size: tuple[int, int]) -> PIL.Image.Image:
+    """Decode the proxy that the catalog names and fit it to the painting's canvas.
+
+    Its aspect may differ from the canvas by at most 2 %: otherwise it is another picture.
+    """
+    from epa_core.media.images import decode_image, fit
+
+    image = decode_image(data)
+    aspect, wanted = image.width / image.height, size[0] / size[1]
+    if abs(aspect / wanted - 1) > 0.02:
+        raise ItemError(
+            "proxy_size",
+            f"the given proxy is {image.width}x{image.height}, which does not fit a canvas of "
+            f"{size[0]}x{size[1]}",
+            stage="proxy",
+        )
+    return fit(image, size)
