@@ -1,0 +1,211 @@
+"""Facts about the models and proxies that a run may name (``cards`` is the way to them)."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+# Parts of cache keys: raise one whenever the same input would give other frames or proxies.
+PREVIEW_VERSION = "1"
+PREVIEW_PROXY_VERSION = "1"
+GIVEN_PROXY_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One image-to-video model: where it comes from and the call it was made for.
+
+    ``area`` is in pixels, sizes are multiples of ``multiple``; ``memory`` is an estimate in words;
+    ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its latents are
+    cached in.
+    """
+
+    name: str
+    summary: str
+    pipeline_class: str
+    weights: str | None
+    revision: str | None
+    licence: str
+    memory: str
+    area: int
+    multiple: int
+    num_frames: int
+    fps: int
+    conditioned_on: str
+    family: str
+    cache_dtype: Literal["float32", "float16"]
+    uses_text: bool
+
+
+@dataclass(frozen=True)
+class ProxyCard:
+    """One way to make the proxy image, the painting repainted under its motion prompt."""
+
+    name: str
+    summary: str
+    weights: str | None
+    revision: str | None
+    licence: str
+    memory: str
+    uses_text: bool
+
+
+def _by_name(*cards: ModelCard) -> dict[str, ModelCard]:
+    return {card.name: card for card in cards}
+
+
+_WAN: dict[str, Any] = {
+    "pipeline_class": "diffusers.WanImageToVideoPipeline",
+    "revision": None,
+    "licence": "Apache-2.0",
+    "memory": "estimate: 31 GiB for the denoiser in bfloat16 and 11 GiB for the text encoder; "
+    "less with offload",
+    "multiple": 16,
+    "num_frames": 81,
+    "fps": 16,
+    "conditioned_on": "first frame (mask and latent channels), CLIP image tokens, UMT5 text",
+    "family": "wan",
+    "cache_dtype": "float32",
+    "uses_text": True,
+}
+_SVD: dict[str, Any] = {
+    "pipeline_class": "diffusers.StableVideoDiffusionPipeline",
+    "revision": None,
+    "licence": "Stability AI community licence (non-commercial in its first version)",
+    "memory": "estimate: 3 GiB for the denoiser in float16, 8 GiB more while it runs and decodes",
+    "area": 576 * 1024,
+    "multiple": 64,
+    "fps": 7,
+    "conditioned_on": "first frame (latent channels), CLIP image embedding; no text",
+    "family": "svd",
+    "cache_dtype": "float32",
+    "uses_text": False,
+}
+
+MODELS: dict[str, ModelCard] = _by_name(
+    ModelCard(
+        name="preview",
+        summary="Closed-form preview: moves the painting as its prompt says; no weights, any CPU",
+        pipeline_class="epa_core.models.preview.PreviewPipeline",
+        weights=None,
+        revision=None,
+        licence="Apache-2.0",
+        memory="under 1 GiB",
+        area=320 * 320,
+        multiple=8,
+        num_frames=16,
+        fps=8,
+        conditioned_on="the painting and the words of the prompt",
+        family="preview",
+        cache_dtype="float16",
+        uses_text=True,
+    ),
+    ModelCard(
+        name="wan2.1-i2v-480p",
+        summary="Wan 2.1 image-to-video, 14 B, for 480x832",
+        weights="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
+        area=480 * 832,
+        **_WAN,
+    ),
+    ModelCard(
+        name="wan2.1-i2v-720p",
+        summary="Wan 2.1 image-to-video, 14 B, for 720x1280",
+        weights="Wan-AI/Wan2.1-I2V-14B-720P-Diffusers",
+        area=720 * 1280,
+        **_WAN,
+    ),
+    ModelCard(
+        name="cogvideox-5b-i2v",
+        summary="CogVideoX image-to-video, 5.6 B, for 480x720",
+        pipeline_class="diffusers.CogVideoXImageToVideoPipeline",
+        weights="THUDM/CogVideoX-5b-I2V",
+        revision=None,
+        licence="CogVideoX licence (commercial use on conditions)",
+        memory="estimate: 11 GiB for the denoiser in bfloat16, 9 GiB for the text encoder, "
+        "15 GiB while decoding without tiles",
+        area=480 * 720,
+        multiple=16,
+        num_frames=49,
+        fps=8,
+        conditioned_on="first frame (latent channels), T5 text",
+        family="cogvideox",
+        cache_dtype="float32",
+        uses_text=True,
+    ),
+    ModelCard(
+        name="ltx-video",
+        summary="LTX-Video image-to-video, 1.9 B, for 512x704",
+        pipeline_class="diffusers.LTXImageToVideoPipeline",
+        weights="Lightricks/LTX-Video",
+        revision=None,
+        licence="LTXV open weights licence (limited by revenue)",
+        memory="estimate: 4 GiB for the denoiser in bfloat16, 9 GiB for the text encoder",
+        area=512 * 704,
+        multiple=32,
+        num_frames=161,
+        fps=25,
+        conditioned_on="first frame (clean latent tokens), T5 text",
+        family="ltx",
+        cache_dtype="float32",
+        uses_text=True,
+    ),
+    ModelCard(
+        name="svd",
+        summary="Stable Video Diffusion, 1.5 B, 14 frames of 576x1024",
+        weights="stabilityai/stable-video-diffusion-img2vid",
+        num_frames=14,
+        **_SVD,
+    ),
+    ModelCard(
+        name="svd-xt",
+        summary="Stable Video Diffusion XT, 1.5 B, 25 frames of 576x1024",
+        weights="stabilityai/stable-video-diffusion-img2vid-xt",
+        num_frames=25,
+        **_SVD,
+    ),
+    ModelCard(
+        name="i2vgen-xl",
+        summary="I2VGen-XL, 1.4 B, for 704x1280; a model of the paper's generation",
+        pipeline_class="diffusers.I2VGenXLPipeline",
+        weights="ali-vilab/i2vgen-xl",
+        revision=None,
+        licence="MIT",
+        memory="estimate: 3 GiB for the denoiser in float16, 6 to 8 GiB at 512x512",
+        area=704 * 1280,
+        multiple=8,
+        num_frames=16,
+        fps=16,
+        conditioned_on="first frame (latent channels), CLIP image and text embeddings",
+        family="i2vgen-xl",
+        cache_dtype="float32",
+        uses_text=True,
+    ),
+)
+
+PROXIES: dict[str, ProxyCard] = {
+    "preview": ProxyCard(
+        name="preview",
+        summary="Repaints tones, colours and edges as the prompt's words suggest; no weights",
+        weights=None,
+        revision=None,
+        licence="Apache-2.0",
+        memory="under 1 GiB",
+        uses_text=True,
+    ),
+    "given": ProxyCard(
+        name="given",
+        summary="Takes the image that the catalog's proxy_uri names",
+        weights=None,
+        revision=None,
+        licence="that of the given image",
+        memory="none",
+        uses_text=False,
+    ),
+    "none": ProxyCard(
+        name="none",
+        summary="No proxy: the painting stands on both paths",
+        weights=None,
+        revision=None,
+        licence="not applicable",
+        memory="none",
+        uses_text=False,
+    ),
+}
