@@ -1,0 +1,208 @@
+"""The object store: six verbs over local disk or any fsspec filesystem, every request counted.
+
+Objects are written whole from bytes: leaving an open writer by an exception would publish a part.
+`create` writes only where nothing is, which is all the safety the records need; nothing depends
+on locks, leases or listings being fresh.
+"""
+
+import errno
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from catalogs import paths
+from catalogs.errors import ConfigError, StoreError
+
+T = TypeVar("T")
+
+TRIES = 5
+BATCH = 1000  # objects per page of a listing and per deletion, as S3 has it
+_COUNTING = threading.Lock()
+_HOPELESS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EINVAL, errno.ENAMETOOLONG}
+_HOPELESS_TYPES = (
+    StoreError,
+    PermissionError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+)
+# Clients raise their own exceptions beside OSError for what the network did.
+_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "requests", "urllib3")
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One stored object: path relative to the store's root, bytes, time of writing (UTC)."""
+
+    path: str
+    size: int
+    modified: datetime | None = None
+
+
+class Store:
+    """Objects under one root, addressed by relative posix paths.
+
+    `counts` holds one count per request caused, retries included; a listing counts once per
+    thousand objects, a deletion once per thousand paths. Transient errors are tried five times
+    with full jitter (`backoff` seconds, doubling), then raised as StoreError.
+    """
+
+    is_local = False
+    backoff = 0.2
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.counts: Counter[str] = Counter()
+
+    @staticmethod
+    def open(url: str, *, options: Mapping[str, Any] | None = None) -> "Store":
+        """Open a local path or fsspec URL; `options` go to the filesystem. Makes no request.
+
+        ConfigError: unknown protocol, missing extra, or options the filesystem refuses.
+        """
+        from catalogs.store_local import LocalStore
+        from catalogs.store_remote import RemoteStore
+
+        protocol, separator, rest = str(url).partition("://")
+        if not separator:
+            return LocalStore(url)
+        if protocol in ("file", "local"):
+            return LocalStore(rest)
+        return RemoteStore(url, options=options)
+
+    def get(self, path: str) -> bytes | None:
+        """Bytes of an object; None when there is none."""
+        try:
+            return self._request("get", path, self._get)
+        except FileNotFoundError:
+            return None
+
+    def put(
+        self, path: str, data: bytes, content_type: str | None = None, *, durable: bool = True
+    ) -> None:
+        """Write an object whole, replacing what was there; durable: survives a power cut."""
+        self._request("put", path, lambda p: self._put(p, data, content_type, durable))
+
+    def create(
+        self, path: str, data: bytes, content_type: str | None = None, *, durable: bool = True
+    ) -> bool:
+        """Write an object only where none is; False when one is there already.
+
+        False may also mean that an earlier try of this very call succeeded and its answer was
+        lost: read the object back before judging.
+        """
+        try:
+            self._request("create", path, lambda p: self._create(p, data, content_type, durable))
+        except FileExistsError:
+            return False
+        return True
+
+    def list(self, prefix: str) -> list[ObjectInfo]:
+        """All objects in the folder `prefix` and below, sorted by path; [] when there is none."""
+        found = sorted(self._request("list", prefix, self._list), key=lambda info: info.path)
+        self._count("list", max(len(found) - 1, 0) // BATCH)
+        return found
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove objects; those already gone are no error."""
+        todo = sorted(set(paths))
+        for start in range(0, len(todo), BATCH):
+            batch = todo[start : start + BATCH]
+            for path in batch:
+                check_path(path)
+            self._request("delete", batch[0], partial(self._delete_batch, batch))
+
+    def head(self, path: str) -> ObjectInfo | None:
+        """Size and time of an object; None when there is none."""
+        try:
+            return self._request("head", path, self._head)
+        except FileNotFoundError:
+            return None
+
+    def uri(self, path: str) -> str:
+        """Address of an object for other tools: an absolute local path, or a URL."""
+        return f"{self.url}/{check_path(path)}"
+
+    def local_path(self, path: str) -> Path | None:
+        """Where the object lies on this machine's disk; None for a remote store."""
+        return None
+
+    def check_writable(self) -> None:
+        """Write and remove a small object; ConfigError in one sentence when that fails."""
+        try:
+            self.put(paths.WRITE_CHECK, b"", durable=False)
+            self.delete([paths.WRITE_CHECK])
+        except OSError as error:
+            cause = error.__cause__ or error
+            reason = getattr(cause, "strerror", None) or str(cause)
+            raise ConfigError(f"output {self.url} is not writable: {reason}.") from error
+
+    def _request(self, verb: str, path: str, act: Callable[[str], T]) -> T:
+        """Do one request on a checked path: count it, retry what may pass, translate the rest."""
+        check_path(path)
+        for attempt in range(TRIES):
+            self._count(verb)
+            try:
+                return act(path)
+            except Exception as error:
+                missing = isinstance(error, FileNotFoundError) and verb in ("get", "head")
+                exists = isinstance(error, FileExistsError) and verb == "create"
+                if missing or exists or not _from_storage(error):
+                    raise
+                if _hopeless(error) or attempt == TRIES - 1:
+                    message = f"{verb} of {path} in {self.url} failed: {error}"
+                    raise StoreError(getattr(error, "errno", None) or errno.EIO, message) from error
+            time.sleep(random.uniform(0, self.backoff * 2**attempt))  # noqa: S311 - jitter
+        raise AssertionError("unreachable")
+
+    def _count(self, verb: str, by: int = 1) -> None:
+        with _COUNTING:
+            self.counts[verb] += by
+
+    def _get(self, path: str) -> bytes:
+        raise NotImplementedError
+
+    def _put(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
+        raise NotImplementedError
+
+    def _create(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
+        raise NotImplementedError
+
+    def _list(self, prefix: str) -> Sequence[ObjectInfo]:
+        raise NotImplementedError
+
+    def _delete(self, batch: Sequence[str]) -> None:
+        raise NotImplementedError
+
+    def _delete_batch(self, batch: Sequence[str], _: str) -> None:
+        self._delete(batch)
+
+    def _head(self, path: str) -> ObjectInfo:
+        raise NotImplementedError
+
+
+def check_path(path: str) -> str:
+    """Refuse what could leave the root; paths come from catalogs.paths only."""
+    if path.startswith("/") or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError(f"{path!r} is no relative path inside the store")
+    return path
+
+
+def _from_storage(error: Exception) -> bool:
+    """Whether the exception speaks of the storage rather than of a mistake in our code."""
+    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _CLIENTS
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether trying again cannot help: no permission, no space, no credentials."""
+    if isinstance(error, _HOPELESS_TYPES) or "Credentials" in type(error).__name__:
+        return True
+    return getattr(error, "errno", None) in _HOPELESS

@@ -1,0 +1,131 @@
+"""The object store on local disk: whole files, published by an atomic rename or hard link."""
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from stat import S_ISDIR
+
+from catalogs.errors import ConfigError
+from catalogs.store import ObjectInfo, Store, check_path
+
+_TEMPORARY = ".tmp-"
+_NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+class LocalStore(Store):
+    """A folder: temporary file beside the target, then an atomic replace or hard link."""
+
+    is_local = True
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        super().__init__(str(self.root))
+
+    def local_path(self, path: str) -> Path | None:
+        """Where the object lies on this machine's disk."""
+        return self.root / check_path(path)
+
+    def check_writable(self) -> None:
+        """Make the folder and write into it; ConfigError in one sentence when that fails."""
+        blocker = next((p for p in (self.root, *self.root.parents) if p.exists()), None)
+        if blocker is not None and not blocker.is_dir():
+            raise ConfigError(f"output {self.url} is not writable: {blocker} is a file.")
+        super().check_writable()
+
+    def _get(self, path: str) -> bytes:
+        return (self.root / path).read_bytes()
+
+    def _put(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
+        temporary, target = self._write(path, data, durable)
+        self._publish(temporary, target, os.replace, durable)
+
+    def _create(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
+        if (self.root / path).exists():  # saves the writing; the link below is what decides
+            raise FileExistsError(path)
+        temporary, target = self._write(path, data, durable)
+        self._publish(temporary, target, _link, durable)
+
+    def _write(self, path: str, data: bytes, durable: bool) -> tuple[Path, Path]:
+        """Write the bytes to a new hidden file in the target's folder."""
+        target = self.root / path
+        temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+        try:
+            file = temporary.open("xb")
+        except FileNotFoundError:
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except FileExistsError as error:  # a file where a folder must be: not "exists"
+                raise NotADirectoryError(errno.ENOTDIR, "a file is in the way", path) from error
+            file = temporary.open("xb")
+        try:
+            with file:
+                file.write(data)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        return temporary, target
+
+    @staticmethod
+    def _publish(
+        temporary: Path, target: Path, move: Callable[[Path, Path], None], durable: bool
+    ) -> None:
+        try:
+            move(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        if durable:
+            _sync_folder(target.parent)
+
+    def _list(self, prefix: str) -> Sequence[ObjectInfo]:
+        found = []
+        for folder, _, names in os.walk(self.root / prefix):
+            relative = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
+            for name in names:
+                if not name.startswith(_TEMPORARY):
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                        found.append(self._head(str(relative / name)))
+        return found
+
+    def _delete(self, batch: Sequence[str]) -> None:
+        for path in batch:
+            (self.root / path).unlink(missing_ok=True)
+
+    def _head(self, path: str) -> ObjectInfo:
+        stat = (self.root / path).stat()
+        if S_ISDIR(stat.st_mode):
+            raise FileNotFoundError(path)
+        return ObjectInfo(path, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def _link(temporary: Path, target: Path) -> None:
+    """Publish only where nothing is; where the disk has no hard links, test and then replace.
+
+    The latter is not exclusive, which is harmless: whoever loses wrote the same key's result.
+    """
+    try:
+        os.link(temporary, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_HARD_LINKS:
+            raise
+        if target.exists():
+            raise FileExistsError(str(target)) from None
+        temporary.replace(target)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable where the system allows it."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
