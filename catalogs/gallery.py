@@ -1,0 +1,295 @@
+"""The gallery: one static page beside the videos, which needs no server and no network.
+
+The page is `index.html` at the root of a collection; what it loads lies under `gallery/`. Data
+come as scripts, since a page opened from file:// may not fetch. Every file under `gallery/`
+is named by its content: a second writing uploads only what changed, and no browser ever mixes
+two versions. Catalog text reaches the page as escaped JSON and is set as text, never as markup.
+"""
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from catalogs.store import Store
+
+TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("data.js", "cards.js", "detail.js", "main.js")
+INDEX = "index.html"
+ASSETS = "gallery/"
+STATES = ("done", "failed", "skipped", "quarantined")
+PREVIEW_MODEL = "preview"
+
+# Works per list script (about 300 bytes each: what a card shows) and per detail script (what
+# only the detail view shows, loaded when it opens).
+LIST_CHUNK = 2000
+DETAIL_CHUNK = 200
+
+LIST_FIELDS = (
+    "id",
+    "title",
+    "artist",
+    "year",
+    "style",
+    "prompt",
+    "status",
+    "code",
+    "message",
+    "flag",
+    "motion",
+    "width",
+    "height",
+    "model",
+    "base",
+    "video",
+    "poster",
+)
+DETAIL_FIELDS = (
+    "genre",
+    "model",
+    "proxy",
+    "seed",
+    "frames",
+    "fps",
+    "duration",
+    "motion_top5",
+    "first_frame_ssim",
+    "blend_share",
+    "flicker",
+    "drift",
+    "loop_seam",
+    "prompt_source",
+    "prompt_rule",
+    "stage_failed",
+    "attempt",
+    "retryable",
+    "rights",
+    "license",
+    "source_uri",
+    "source_sha256",
+    "key",
+    "frames_sha256",
+    "finished_at",
+    "outputs",
+)
+
+
+def write_gallery(
+    store: "Store",
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    title: str,
+    run: Mapping[str, Any] | None = None,
+) -> str:
+    """Write the gallery of the given manifest rows; return the path of its page in the store.
+
+    Rows keep their order; a field may be missing or None, and a row without a status counts as
+    failed. Output paths are relative to the collection root. `run` may say `seconds` (wall
+    clock) and `finished_at`. The page is written last, so that it never names a file that is
+    not there. Raises StoreError.
+    """
+    works = [dict(row) for row in rows]
+    present = {entry.path for entry in store.list(ASSETS)}
+    wanted: dict[str, str] = {}
+
+    def publish(stem: str, suffix: str, text: str) -> str:
+        data = text.encode("utf-8")
+        path = f"{ASSETS}{stem}.{hashlib.sha256(data).hexdigest()[:12]}.{suffix}"
+        wanted[path] = suffix
+        if path not in present:
+            store.put(path, data, content_type=_CONTENT_TYPES[suffix])
+        return path
+
+    context = {
+        **_summary(works, run or {}),
+        "title": plain(title) or "Gallery",
+        "style": publish("gallery", "css", _template("gallery.css")),
+        "icon": publish("icon", "svg", _template("icon.svg")),
+        "scripts": [
+            publish("gallery", "js", _program()),
+            *(publish(stem, "js", text) for stem, text in _list_scripts(works, publish)),
+        ],
+    }
+    store.put(INDEX, _render(context).encode("utf-8"), content_type=_CONTENT_TYPES["html"])
+    store.delete(sorted(present - wanted.keys()))
+    return INDEX
+
+
+_CONTENT_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+def script_json(value: Any) -> str:
+    """Return JSON that is safe inside a script in a page: pure ASCII, with no `<`, `>` or `&`."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    # Only string contents can hold these characters, so escaping them keeps the JSON's value.
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def relative_url(path: str) -> str | None:
+    """Return the percent-encoded relative URL of an object path; None where it is no such path.
+
+    An empty, `.` or `..` component would lead out of the collection and is refused.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return None
+    return "/".join(quote(part, safe="", errors="replace") for part in parts)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: NaN and infinities become None, unknown types text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def _list_scripts(works: list[dict[str, Any]], publish: Any) -> Iterator[tuple[str, str]]:
+    """Yield (stem, text) of the list scripts, publishing the detail scripts that each names."""
+    for start in range(0, len(works), LIST_CHUNK):
+        chunk = works[start : start + LIST_CHUNK]
+        details = [
+            publish("detail", "js", _call("details", DETAIL_FIELDS, map(_detail, part)))
+            for part in _parts(chunk, DETAIL_CHUNK)
+        ]
+        more = {"start": start, "details": details, "per": DETAIL_CHUNK}
+        yield "works", _call("works", LIST_FIELDS, map(_entry, chunk), **more)
+
+
+def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _call(name: str, fields: Sequence[str], entries: Iterable[dict[str, Any]], **more: Any) -> str:
+    """Return a script handing the entries over as rows of values: field names are sent once."""
+    rows = [[entry[field] for field in fields] for entry in entries]
+    return f"epaGallery.{name}({script_json({**more, 'fields': fields, 'rows': rows})});\n"
+
+
+def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a card shows of one manifest row."""
+    entry = {field: plain(row.get(field)) for field in LIST_FIELDS}
+    urls = {file["name"]: file["url"] for file in _files(row) if file["url"]}
+    video, poster = urls.get("video.mp4"), urls.get("poster.jpg")
+    base = _common_folder([url for url in (video, poster) if url])
+    return entry | {
+        "id": str(row.get("item_id") or ""),
+        "title": _text(row.get("title")),
+        "artist": _text(row.get("artist")),
+        "style": [_label(name) for name in _names(row.get("style"))],
+        "status": _status(row),
+        "base": base,
+        "video": video[len(base) :] if video else None,
+        "poster": poster[len(base) :] if poster else None,
+    }
+
+
+def _detail(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the detail view shows beyond the card."""
+    entry = {field: plain(row.get(field)) for field in DETAIL_FIELDS}
+    # Seeds have 63 bits and JavaScript's numbers 53: as text no digit is lost.
+    seed = None if row.get("seed") is None else str(row["seed"])
+    genre = [_label(name) for name in _names(row.get("genre"))]
+    return entry | {"seed": seed, "genre": genre, "outputs": list(_files(row))}
+
+
+def _files(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for output in row.get("outputs") or ():
+        path = str(output.get("path") or "")
+        yield {
+            "name": str(output.get("name") or path.rpartition("/")[2]),
+            "url": relative_url(path),
+            "bytes": plain(output.get("bytes")),
+            "sha256": plain(output.get("sha256")),
+        }
+
+
+def _common_folder(urls: list[str]) -> str:
+    folders = {url.rpartition("/")[0] + "/" for url in urls if "/" in url}
+    return folders.pop() if len(folders) == 1 and all("/" in url for url in urls) else ""
+
+
+def _status(row: Mapping[str, Any]) -> str:
+    status = str(row.get("status") or "")
+    return status if status in STATES else "failed"
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value).strip() or None
+
+
+def _names(value: Any) -> list[str]:
+    """Return the names in a string or list field, without repeats, in their order."""
+    values = [value] if isinstance(value, str) else value or []
+    return list(dict.fromkeys(str(name).strip() for name in values if str(name).strip()))
+
+
+def _label(name: str) -> str:
+    """Return a class label as people read it: WikiArt writes `Post_Impressionism`."""
+    return name.replace("_", " ")
+
+
+def _summary(works: list[dict[str, Any]], run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures in the page's header."""
+    states = Counter(_status(row) for row in works)
+    models = Counter(str(row["model"]) for row in works if row.get("model"))
+    durations = [plain(row.get("duration")) for row in works if _status(row) == "done"]
+    return {
+        "total": len(works),
+        "states": [(state, states[state]) for state in STATES if states[state]],
+        "models": [name for name, _ in models.most_common()],
+        "preview": PREVIEW_MODEL in models,
+        "mixed": len(models) > 1,
+        "video_time": _spell(sum(d for d in durations if isinstance(d, int | float))),
+        "run_time": _spell(plain(run.get("seconds")) or 0),
+        "finished": (_text(run.get("finished_at")) or "")[:10],
+    }
+
+
+def _spell(seconds: float) -> str:
+    """Return a length of time in its two largest units, empty for nothing: `1 h 12 min`."""
+    whole = round(seconds)
+    if whole < 1:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else ""
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {left} s" if minutes else f"{left} s"
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text("utf-8")
+
+
+def _program() -> str:
+    """Return the page's program: its parts in one closure, nothing global but epaGallery."""
+    return '(() => {\n"use strict";\n' + "\n".join(map(_template, SCRIPTS)) + "})();\n"
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("index.html.j2").render(context)
