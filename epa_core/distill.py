@@ -1,0 +1,170 @@
+"""Video score distillation sampling (VSDS): pull a static latent clip towards the model's motion.
+
+With one fixed noise eps per path, for each noise level in turn (EPA, "video score distillation"):
+
+    z_t = a z + s eps
+    z  <- z - alpha_i w(t) (eps_theta(z_t, c, t) - eps),    w = s^2 / (a^2 + s^2)
+
+eps_theta is the guided prediction. VSDS runs as a *scheduler* in the pipeline's own call (see
+``epa_core.seam``). State is float32 whatever the network's dtype.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from torch import Tensor
+
+from epa_core.errors import UnsupportedError
+from epa_core.noise_levels import NoiseLevel, Prediction, levels, prediction_type
+from epa_core.seam import SteppingScheduler, Window, exchange, using
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+AlphaCurve = Literal[
+    "stepwise-decreasing", "stepwise-increasing", "linear-decreasing", "linear-increasing"
+]
+
+
+@dataclass(frozen=True)
+class VSDSState:
+    """All that a path needs to go on: ``z`` after ``update`` updates, and its noise ``eps``.
+
+    Both float32, in the layout the pipeline hands to its scheduler.
+    """
+
+    z: Tensor
+    eps: Tensor
+    update: int = 0
+
+
+def alphas(
+    curve: AlphaCurve, count: int, first: float = 10.0, last: float = 1.0
+) -> tuple[float, ...]:
+    """Step sizes alpha_i of ``count`` updates.
+
+    Decreasing curves run linearly from ``first`` to ``last``: over all updates, or (stepwise) over
+    the first ``count // 2``, staying at ``last`` for the rest. Increasing curves are their reverse.
+    """
+    if curve not in get_args(AlphaCurve):
+        raise UnsupportedError(
+            f"alpha_curve is {curve!r}; allowed are {', '.join(get_args(AlphaCurve))}."
+        )
+    ramp = count // 2 if curve.startswith("stepwise") else count
+    values = [*np.linspace(first, last, ramp).tolist(), *[last] * (count - ramp)]
+    return tuple(reversed(values)) if curve.endswith("increasing") else tuple(values)
+
+
+def clip_alpha(alpha: float, level: NoiseLevel) -> float:
+    """``alpha``, at most (1 + kappa^2) / kappa.
+
+    An update moves z by g = alpha kappa / (1 + kappa^2) of the way to the model's estimate of the
+    clean clip; beyond g = 1 it would overshoot.
+    """
+    if level.a == 0 or level.s == 0:
+        return alpha
+    return min(alpha, (1 + level.kappa**2) / level.kappa)
+
+
+def residual(kind: Prediction, output: Tensor, z: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
+    """eps_theta - eps at ``z_t = a z + s eps``, from the raw guided ``output``.
+
+    Written as the output minus its own training target, times a factor: nothing is divided by a
+    (zero at the top of flow schedules) and nothing cancels in half precision.
+    """
+    a, s = level.a, level.s
+    if kind == "epsilon":
+        return output - eps
+    if kind == "v_prediction":  # VP, and EDM in unit-variance coordinates
+        norm = math.hypot(a, s)
+        return (a / norm) * (output - ((a / norm) * eps - (s / norm) * z))
+    if kind == "flow":
+        return a * (output - (eps - z))
+    return (a / s) * (z - output)
+
+
+def vsds(
+    kind: Prediction, output: Tensor, z: Tensor, eps: Tensor, level: NoiseLevel, alpha: float
+) -> Tensor:
+    """One VSDS update of the clean latent ``z``; alpha is clipped to the stable range."""
+    return z - clip_alpha(alpha, level) * level.weight * residual(kind, output, z, eps, level)
+
+
+def noised(z: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
+    """``z_t = a z + s eps``."""
+    return level.a * z + level.s * eps
+
+
+@dataclass
+class _Run:
+    """What a VSDS scheduler carries through one pipeline call."""
+
+    state: VSDSState
+    alphas: Sequence[float]
+    on_update: Callable[[VSDSState], None] | None
+    done: int = 0
+
+
+class VSDSScheduler(SteppingScheduler):
+    """Mixin: each step updates the clean latent and returns the next noised evaluation point."""
+
+    epa_run: _Run
+
+    def epa_step(self, output: Tensor, sample: Tensor) -> Tensor:
+        """Update the clean latent by the guided ``output`` at the current noise level."""
+        run, schedule, state = self.epa_run, levels(self), self.epa_run.state
+        if sample.shape != state.z.shape:
+            raise UnsupportedError(
+                f"the pipeline steps samples of shape {tuple(sample.shape)}, but its family "
+                f"promises {tuple(state.z.shape)}; register a family that fits."
+            )
+        eps = state.eps.to(sample.device)
+        z = vsds(
+            prediction_type(self),
+            output.float(),
+            state.z.to(sample.device),
+            eps,
+            schedule[run.done],
+            run.alphas[run.done],
+        )
+        run.state = VSDSState(z, eps, state.update + 1)
+        run.done += 1
+        if run.on_update is not None:
+            run.on_update(run.state)
+        return z if run.done == len(schedule) else noised(z, eps, schedule[run.done])
+
+
+def distill(
+    pipeline: "DiffusionPipeline",
+    call: Callable[[Tensor], object],
+    state: VSDSState,
+    schedule: Sequence[NoiseLevel],
+    step_sizes: Sequence[float],
+    *,
+    kappas: Sequence[float] | None = None,
+    on_update: Callable[[VSDSState], None] | None = None,
+) -> VSDSState:
+    """Run the VSDS updates that ``state`` still lacks, in one call of the pipeline.
+
+    ``call(x)`` runs ``pipeline`` from the noised sample x. ``schedule`` holds the planned level of
+    each update and ``step_sizes`` its alpha; both cover updates already done. ``kappas`` are the
+    matched levels (None: the first entries of the native schedule). ``on_update`` sees each new
+    state; handing one back later continues bit for bit.
+    """
+    first, last = state.update, len(step_sizes)
+    if first >= last:
+        return state
+    window = Window(first, last, kappas and kappas[first:last], schedule[first:last])
+    run = _Run(state, step_sizes[first:last], on_update)
+    scheduler = exchange(pipeline.scheduler, VSDSScheduler, window, epa_run=run)
+    with using(pipeline, scheduler):
+        call(noised(state.z, state.eps, schedule[first]))
+    if run.done != last - first:
+        raise UnsupportedError(
+            f"{type(pipeline).__name__} made {run.done} of {last - first} scheduler steps; "
+            "pipelines must call scheduler.step once per timestep."
+        )
+    return run.state
