@@ -32,6 +32,15 @@ class Cache:
             _log.warning("cached %s %s is computed again: %s", stage, key, error)
             return None
 
+    def has(self, stage: str, key: StageKey | str, ext: str) -> bool:
+        """Whether a stage's result is there, whole or damaged: one request without the bytes."""
+        if stage not in self.keep:
+            return False
+        try:
+            return self.store.head(paths.cache_object(stage, key, ext)) is not None
+        except StoreError:
+            return False
+
     def put(self, stage: str, key: StageKey | str, ext: str, data: bytes) -> None:
         """Keep a stage's result; a store that refuses is logged and costs only the reuse."""
         if stage not in self.keep:
