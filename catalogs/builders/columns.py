@@ -1,0 +1,304 @@
+"""From the columns of any table to the catalog's: names, aliases and values."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from catalogs.builders.names import display_name, repair_text
+from catalogs.errors import ConfigError
+from catalogs.schema import GENRES, SCHEMA
+
+# Common names of a column in other people's tables, as `normalise` writes them.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "id": ("object_id", "objectid", "work_id", "item_id", "accession_number", "object_number"),
+    "image_uri": (
+        "file_name",
+        "filename",
+        "file",
+        "path",
+        "file_path",
+        "filepath",
+        "image",
+        "image_path",
+        "image_file",
+        "image_url",
+        "img",
+        "uri",
+        "url",
+        "primaryimage",
+    ),
+    "proxy_uri": ("proxy", "proxy_path", "proxy_file", "proxy_file_name", "proxy_image"),
+    "mask_uri": ("mask", "mask_path", "mask_file", "mask_file_name", "mask_image"),
+    "image_sha256": ("sha256",),
+    "title": ("work_title", "object_title"),
+    "artist": (
+        "artist_name",
+        "artistname",
+        "artist_title",
+        "artist_display_name",
+        "creator",
+        "painter",
+        "author",
+        "attribution",
+    ),
+    "year_begin": (
+        "year",
+        "date_start",
+        "object_begin_date",
+        "beginyear",
+        "creation_date_earliest",
+        "completitionyear",
+        "completion_year",
+    ),
+    "year_end": ("date_end", "object_end_date", "endyear", "creation_date_latest"),
+    "year_text": ("date", "object_date", "displaydate", "date_display", "yearasstring"),
+    "styles": ("style", "style_titles"),
+    "genres": ("genre", "category"),
+    "subjects": ("subject", "subject_titles", "tags"),
+    "classification": ("classification_title",),
+    "place": ("place_of_origin", "culture"),
+    "license": ("licence", "share_license_status"),
+    "rights_statement": ("rights", "rights_and_reproduction", "copyright_notice", "copyright"),
+    "is_public_domain": ("public_domain",),
+    "credit_line": ("credit", "creditline"),
+    "landing_url": ("link_resource", "object_url", "page_url"),
+    "alt_text": ("alt", "assistivetext"),
+    "prompt": ("motion_prompt",),
+}
+# Filled by the builder or the prompt stage from other columns; never looked up by an alias.
+_TAKEN = {alias: ours for ours, aliases in ALIASES.items() for alias in aliases}
+_GENRE_NAMES = {
+    "abstract": "abstract_painting",
+    "nude": "nude_painting",
+    "nudes": "nude_painting",
+    "religious": "religious_painting",
+    "genre": "genre_painting",
+    "sketch": "sketch_and_study",
+    "study": "sketch_and_study",
+    "portraits": "portrait",
+    "self_portrait": "portrait",
+    "landscapes": "landscape",
+    "marina": "landscape",
+    "seascape": "landscape",
+    "townscape": "cityscape",
+    "veduta": "cityscape",
+}
+_TRUE = frozenset(("true", "1", "yes", "y", "t", "cc0"))
+_FALSE = frozenset(("false", "0", "no", "n", "f", "copyrighted"))
+
+
+def normalise(name: str) -> str:
+    """A column name in lower case with underscores: `Object ID` -> `object_id`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`" (did you mean 'x'?)"` for the known name closest to this one, or nothing."""
+    names = {known_name.lower(): known_name for known_name in known}
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    return f" (did you mean {names[close[0]]!r}?)" if close else ""
+
+
+def resolve(theirs: list[str], mapping: Mapping[str, str] | None, source: str) -> dict[str, str]:
+    """Which of their columns fills which of ours: the mapping, then equal names, then aliases.
+
+    Raises ConfigError for a column of ours or of theirs that does not exist.
+    """
+    chosen: dict[str, str] = {}
+    for ours, their in (mapping or {}).items():
+        if ours not in SCHEMA.names:
+            raise ConfigError(
+                f"column mapping: {ours!r} is not a catalog column{nearest(ours, SCHEMA.names)}; "
+                f"allowed are {', '.join(SCHEMA.names)}."
+            )
+        if their not in theirs:
+            raise ConfigError(
+                f"column mapping: {source} has no column {their!r}{nearest(their, theirs)}; "
+                f"it has {', '.join(theirs)}."
+            )
+        chosen[ours] = their
+    by_name = {normalise(their): their for their in reversed(theirs)}
+    used = set(chosen.values())
+    for ours in SCHEMA.names:
+        for name in (ours, *ALIASES.get(ours, ())):
+            their = by_name.get(name, "")
+            # An exact name belongs to its own column: `artists` of ours beats an alias of another.
+            foreign = name != ours and name in SCHEMA.names
+            if their and their not in used and ours not in chosen and not foreign:
+                chosen[ours] = their
+                used.add(their)
+    return chosen
+
+
+class RowReader:
+    """Turns one row of a foreign table, as a dictionary, into a row of the catalog."""
+
+    def __init__(self, theirs: list[str], chosen: Mapping[str, str]) -> None:
+        self.extra = [name for name in theirs if name not in set(chosen.values())]
+        self.columns: list[tuple[str, str, Callable[[Any], Any]]] = [
+            (ours, their, _converter(ours)) for ours, their in chosen.items()
+        ]
+
+    def read(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """The catalog's columns of this row; columns without a home go to `extra`."""
+        out = {ours: convert(row.get(their)) for ours, their, convert in self.columns}
+        if "year_begin" in out and out["year_begin"] is None and not out.get("year_text"):
+            out["year_text"] = text(self._raw(row, "year_begin"))
+        if out.get("year_begin") is None and out.get("year_text"):
+            out["year_begin"] = year(out["year_text"])
+        complete(out)
+        extra = ((name, text(row.get(name))) for name in self.extra)
+        out["extra"] = out.get("extra") or [(name, value) for name, value in extra if value] or None
+        return out
+
+    def _raw(self, row: Mapping[str, Any], ours: str) -> Any:
+        return next(row.get(their) for name, their, _ in self.columns if name == ours)
+
+
+def complete(row: dict[str, Any]) -> None:
+    """Fill in place what follows from other columns: artists and artist, genres and genre."""
+    if row.get("artist") and not row.get("artists"):
+        row["artists"] = artists(row["artist"])
+    if row.get("artists"):
+        row["artist"] = row["artists"][0].get("name") or row.get("artist")
+    genres = row.get("genres") or texts(row.get("genre"))
+    row["genres"] = genres
+    row["genre"] = next((g for g in map(known_genre, genres or ()) if g), None)
+
+
+def known_genre(name: str) -> str | None:
+    """The WikiArt genre that a genre's name means, or null."""
+    plain = normalise(name)
+    return plain if plain in GENRES else _GENRE_NAMES.get(plain)
+
+
+def artists(names: str) -> list[dict[str, Any]]:
+    """Artists of a cell; several are joined by `|` as museums do."""
+    return [artist(name.strip()) for name in names.split("|") if name.strip()]
+
+
+def artist(name: str) -> dict[str, Any]:
+    """An artist from a name or a WikiArt slug (all lower case, hyphens, no spaces)."""
+    is_slug = " " not in name and "-" in name and name == name.lower()
+    slug = repair_text(name) if is_slug else re.sub(r"\s+", "-", name.lower())
+    return {"name": display_name(slug) if is_slug else name, "name_raw": name, "slug": slug}
+
+
+def text(value: Any) -> str | None:
+    """A cell as text; null when empty or blank; nested values as JSON; always valid Unicode."""
+    if value is None:
+        return None
+    if isinstance(value, float):
+        if value != value:
+            return None
+        value = int(value) if value.is_integer() else value
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, bool | list | tuple | dict):
+        if not value and not isinstance(value, bool):
+            return None
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    shown = str(value)
+    if not shown.strip():
+        return None
+    # Lone surrogates (JSON's "\ud83d") are no Unicode text; Arrow and UTF-8 refuse them.
+    return shown.encode("utf-8", "replace").decode("utf-8")
+
+
+def stripped(value: Any) -> str | None:
+    """A cell as text without surrounding white space."""
+    shown = text(value)
+    return shown.strip() if shown else None
+
+
+def identity(value: Any) -> str | None:
+    """An id exactly as given; null when empty or when it is not valid Unicode."""
+    if isinstance(value, str) and not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError:
+            return None
+    return text(value)
+
+
+def texts(value: Any) -> list[str] | None:
+    """A cell as a list of texts: a list as it is, a text split at `|` or `;`."""
+    if isinstance(value, str):
+        value = re.split(r"[|;]", value)
+    elif not isinstance(value, list | tuple):
+        value = [value]
+    return [item for item in map(stripped, value) if item] or None
+
+
+def integer(value: Any) -> int | None:
+    """A cell as a whole number, or null."""
+    try:
+        return int(float(str(value)))
+    except (ValueError, OverflowError):
+        return None
+
+
+def positive(value: Any) -> int | None:
+    """A cell as a count above zero that fits 32 bits, or null."""
+    number = integer(value)
+    return number if number is not None and 0 < number < 2**31 else None
+
+
+def year(value: Any) -> int | None:
+    """The first year in a cell: 1889, `c. 1889`, `1503-1506` -> 1503, `-44` and `44 BC` -> -44."""
+    match = re.search(r"(?<!\d)(?P<sign>-)?(?P<year>\d{1,4})(?:\.0+)?(?!\d)", str(value or ""))
+    if not match:
+        return None
+    number = int(match["year"])
+    whole = re.fullmatch(r"\s*-?\d{1,4}(\.0+)?\s*", str(value))
+    if re.search(r"\bB\.?C", str(value)) or (match["sign"] and match.start() == 0 and whole):
+        return -number
+    # Inside a longer text only a four- or three-digit number can be a year.
+    if not whole and number < 100:
+        found = re.search(r"(?<!\d)\d{3,4}(?!\d)", str(value))
+        return int(found[0]) if found else None
+    return number
+
+
+def boolean(value: Any) -> bool | None:
+    """A cell as yes, no or unknown."""
+    word = str(value).strip().lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+def _as_artists(value: Any) -> list[dict[str, Any]] | None:
+    if isinstance(value, list):
+        return [v if isinstance(v, dict) else artist(str(v)) for v in value if v] or None
+    return artists(str(value)) if text(value) else None
+
+
+def _as_pairs(value: Any) -> list[tuple[str, str | None]] | None:
+    if isinstance(value, str) or not value:
+        return [("extra", value)] if value else None
+    pairs = value.items() if isinstance(value, dict) else value
+    return [(str(key), text(item)) for key, item in pairs]
+
+
+def _converter(column: str) -> Callable[[Any], Any]:
+    kind = SCHEMA.field(column).type
+    if column == "id":
+        return identity
+    if column == "artists":
+        return _as_artists
+    if pa.types.is_map(kind):
+        return _as_pairs
+    if pa.types.is_list(kind):
+        return texts
+    if pa.types.is_boolean(kind):
+        return boolean
+    if kind == pa.int16():
+        return year
+    if pa.types.is_integer(kind):
+        return positive
+    return text if column in ("image_uri", "proxy_uri", "mask_uri", "year_text") else stripped

@@ -1,0 +1,6 @@
+"""x."""
+
+
+def build_huggingface(lists: object) -> object:
+    """X."""
+    raise NotImplementedError

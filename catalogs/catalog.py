@@ -1,0 +1,307 @@
+"""A catalog as a file: write it, read it back, name its content, select works, open any source."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from catalogs.errors import ConfigError, StoreError
+from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform, with_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from catalogs.validation import BuildResult
+
+ROW_GROUP = 5_000
+
+
+def write_catalog(result: BuildResult | pa.Table, path: str | Path) -> None:
+    """Write a catalog to a Parquet file or fsspec URL: zstd, row groups of 5,000, sorted by id.
+
+    The file appears whole or not at all. Raises StoreError where it cannot be written.
+    """
+    import pyarrow.parquet as pq
+
+    from catalogs.images import local_path
+
+    table = conform(result if isinstance(result, pa.Table) else result.table)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", row_group_size=ROW_GROUP)
+    data = sink.getvalue()
+    target = local_path(str(path))
+    try:
+        if target is None:
+            import fsspec
+
+            filesystem, name = fsspec.core.url_to_fs(str(path))
+            filesystem.pipe_file(name, bytes(data))
+        else:
+            _write_local(target, data)
+    except (OSError, ImportError, ValueError) as error:
+        raise StoreError(f"{path}: the catalog cannot be written: {error}") from error
+
+
+def _write_local(target: Path, data: pa.Buffer) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:64]}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(target)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_catalog(path: str | Path) -> pa.Table:
+    """The catalog at a path or fsspec URL, with exactly the schema's columns, sorted by id.
+
+    Columns that an older or foreign writer left out are null. Raises ConfigError for a file that is
+    missing, no Parquet, no catalog, or written by a newer version.
+    """
+    import pyarrow.parquet as pq
+
+    from catalogs.images import read_file
+
+    if Path(path).is_dir():
+        raise ConfigError(f"{path}: this is a folder, not a catalog file.")
+    try:
+        data = read_file(str(path))
+        table = pq.read_table(pa.BufferReader(data))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: this catalog does not exist.") from error
+    except StoreError as error:
+        raise ConfigError(str(error)) from error
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: this is no readable Parquet file: {reason}") from error
+    return _checked(table, str(path))
+
+
+def _checked(table: pa.Table, path: str) -> pa.Table:
+    version = (table.schema.metadata or {}).get(VERSION_KEY, b"1")
+    if not version.isdigit() or int(version) > SCHEMA_VERSION:
+        raise ConfigError(
+            f"{path}: catalog schema version {version.decode('utf-8', 'replace')} is not known; "
+            f"this program reads up to {SCHEMA_VERSION}."
+        )
+    for required in ("id", "image_uri"):
+        if required not in table.column_names:
+            raise ConfigError(
+                f"{path}: this is no catalog, it has no column {required!r}; "
+                "build one from it with `epa catalog build`."
+            )
+        if table[required].null_count:
+            raise ConfigError(f"{path}: column {required!r} has empty values.")
+    try:
+        if table.schema.equals(SCHEMA) and _is_sorted(table["id"]):
+            return table.combine_chunks()
+        return conform(table)
+    except pa.ArrowException as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{path}: a column is not of the catalog's type: {reason}") from error
+
+
+def _is_sorted(ids: pa.ChunkedArray) -> bool:
+    import pyarrow.compute as pc
+
+    return ids.length() < 2 or bool(pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py())
+
+
+def catalog_digest(table: pa.Table) -> str:
+    """SHA-256 of a catalog's columns and values, in hex.
+
+    The same for equal content whatever the chunks, the file's compression or its metadata.
+    """
+    digest = hashlib.sha256()
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        digest.update(f"{name}\0{len(column)}\0".encode())
+        _update(digest, column)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, array: pa.Array) -> None:
+    """Feed an array's nulls and values, each value once and independent of buffer layout."""
+    import pyarrow.compute as pc
+
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    digest.update(f"{array.null_count}\0".encode())
+    if array.null_count == len(array):
+        return
+    if array.null_count:
+        digest.update(_bytes(array.is_valid().cast(pa.uint8())))
+        array = array.drop_null()
+    kind = array.type
+    if pa.types.is_struct(kind):
+        for child in array.flatten():
+            _update(digest, child)
+    elif pa.types.is_map(kind):
+        digest.update(_lengths(array.offsets))
+        # flatten() of a map gives its entries; keys and items are its two fields.
+        _update(digest, array.keys)
+        _update(digest, array.items)
+    elif pa.types.is_list(kind):
+        digest.update(_bytes(pc.list_value_length(array)))
+        _update(digest, array.flatten())
+    elif pa.types.is_string(kind):
+        digest.update(_bytes(pc.binary_length(array)))
+        digest.update(_text_bytes(array))
+    elif pa.types.is_boolean(kind):
+        digest.update(_bytes(array.cast(pa.uint8())))
+    else:
+        digest.update(_bytes(array))
+
+
+def _bytes(array: pa.Array) -> bytes:
+    values: np.ndarray = array.to_numpy(zero_copy_only=False)
+    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _lengths(offsets: pa.Array) -> bytes:
+    import numpy as np
+
+    return np.diff(offsets.to_numpy(zero_copy_only=False)).astype("<i4").tobytes()
+
+
+def _text_bytes(array: pa.Array) -> memoryview:
+    """The characters of a string array without nulls, from the first used byte to the last."""
+    import numpy as np
+
+    _, offset_buffer, data = array.buffers()
+    offsets = np.frombuffer(offset_buffer, "<i4")[array.offset : array.offset + len(array) + 1]
+    return memoryview(data)[int(offsets[0]) : int(offsets[-1])] if data else memoryview(b"")
+
+
+def select(table: pa.Table, where: str | None = None, limit: int | None = None) -> pa.Table:
+    """The works for which a DuckDB expression over the columns is true, the first `limit` by id.
+
+    `where` reads nothing but this table (`catalog`). Raises ConfigError for an expression that is
+    wrong, an unknown column (with the nearest name) or an empty selection.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"limit: {limit} is not allowed; give 1 or more.")
+    if table.num_rows == 0:
+        raise ConfigError("the catalog has no works.")
+    if where is None or not where.strip():
+        return table if limit is None else table.slice(0, limit)
+    import pyarrow.compute as pc
+
+    ids = _matching_ids(table, where)
+    if len(ids) == 0:
+        raise ConfigError(f"where: {where!r} selects none of the {table.num_rows} works.")
+    chosen = table.filter(pc.is_in(table["id"], ids))
+    return (chosen if limit is None else chosen.slice(0, limit)).combine_chunks()
+
+
+def _matching_ids(table: pa.Table, where: str) -> pa.Array:
+    import duckdb
+
+    connection = duckdb.connect(
+        config={
+            "enable_external_access": "false",
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+    )
+    try:
+        connection.register("catalog", table)
+        connection.execute("SET lock_configuration = true")
+        # A relation's filter takes one expression: no second statement gets in through it.
+        found = connection.view("catalog").filter(where).project("id").to_arrow_table()
+        return found["id"].combine_chunks()
+    except duckdb.Error as error:
+        raise ConfigError(_explain(where, error)) from error
+    finally:
+        connection.close()
+
+
+def _explain(where: str, error: Exception) -> str:
+    from catalogs.builders.columns import nearest
+
+    message = str(error)
+    unknown = re.search(r'[Cc]olumn "([^"]+)" not found|column named "([^"]+)"', message)
+    if unknown:
+        name = unknown[1] or unknown[2]
+        hint = nearest(name, SCHEMA.names) or f"; allowed are {', '.join(SCHEMA.names)}"
+        return f"where: there is no column {name!r}{hint}."
+    first = message.partition("\n")[0].strip()
+    return f"where: {where!r} is not a valid expression: {first}"
+
+
+def build_source(
+    path: str | Path, mapping: Mapping[str, str] | None = None, **options: Any
+) -> BuildResult:
+    """The catalog of whatever is at a path: our Parquet, a table, images, WikiArt lists, HF shards.
+
+    `options` go to the builder. Raises ConfigError for what is missing or of no known kind.
+    """
+    from catalogs.builders.table import SUFFIXES, build_table
+
+    location = str(path)
+    if location.startswith(("http://", "https://")):
+        raise ConfigError(f"{location}: sources on the web are not read; download it first.")
+    source = Path(location).expanduser()
+    if "://" not in location and source.is_dir():
+        return _build_directory(source, mapping, options)
+    if Path(location).suffix.lower() in SUFFIXES:
+        if _holds_images(location):
+            from catalogs.builders.huggingface import build_huggingface
+
+            return build_huggingface(location, **options)
+        return build_table(location if "://" in location else source, mapping, **options)
+    if "://" in location:
+        from catalogs.builders.huggingface import build_huggingface
+
+        return build_huggingface(location, **options)
+    if not source.exists():
+        raise ConfigError(f"{location}: there is no such folder or file.")
+    raise ConfigError(
+        f"{location}: a source is a folder of images or a table ({', '.join(SUFFIXES)})."
+    )
+
+
+def _build_directory(
+    source: Path, mapping: Mapping[str, str] | None, options: dict[str, Any]
+) -> BuildResult:
+    if (source / "Style" / "style_train.csv").is_file():
+        from catalogs.builders.wikiart import build_wikiart
+
+        return build_wikiart(source, **options)
+    if any(_holds_images(str(file)) for file in sorted(source.rglob("*.parquet"))[:1]):
+        from catalogs.builders.huggingface import build_huggingface
+
+        return build_huggingface(source, **options)
+    from catalogs.builders.folder import build_folder
+
+    return build_folder(source, mapping=mapping, **options)
+
+
+def _holds_images(location: str) -> bool:
+    """Whether this is a local Parquet file with a column of embedded images."""
+    import pyarrow.parquet as pq
+
+    from catalogs.builders.table import is_image
+
+    if Path(location).suffix.lower() != ".parquet" or not Path(location).is_file():
+        return False
+    try:
+        return any(is_image(field.type) for field in pq.read_schema(location))
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def open_source(path: str | Path, mapping: Mapping[str, str] | None = None) -> pa.Table:
+    """The catalog table of a folder, a Parquet file, a CSV or JSON-lines table, whatever it is."""
+    return with_metadata(build_source(path, mapping).table, {"opened_from": str(path)})

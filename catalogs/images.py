@@ -1,0 +1,190 @@
+"""Reading the bytes of a work's image from wherever the catalog says they are."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from catalogs.errors import ConfigError, StoreError
+
+PARQUET = "parquet://"
+BATCH_ROWS = 16
+# Batches kept per open row group, so that readers a few rows apart do not start over.
+KEPT_BATCHES = 4
+OPEN_GROUPS = 4
+
+
+@dataclass(frozen=True)
+class ParquetRef:
+    """Where an image lies inside a Parquet file; `row` counts from the row group's start."""
+
+    path: str
+    row_group: int
+    row: int
+    column: str = "image"
+
+    def uri(self) -> str:
+        """The reference as text: parquet://path#row_group=3&row=17."""
+        column = "" if self.column == "image" else f"&column={self.column}"
+        return f"{PARQUET}{self.path}#row_group={self.row_group}&row={self.row}{column}"
+
+
+def parse_ref(uri: str) -> ParquetRef:
+    """The parts of a parquet:// reference; raises ConfigError for one that is not complete."""
+    path, _, fragment = uri.removeprefix(PARQUET).rpartition("#")
+    values = dict(parse_qsl(fragment))
+    try:
+        group, row = int(values["row_group"]), int(values["row"])
+    except (KeyError, ValueError):
+        group = row = -1
+    if not path or group < 0 or row < 0:
+        raise ConfigError(
+            f"image_uri: {uri!r} is no Parquet reference; it reads "
+            "parquet://PATH#row_group=NUMBER&row=NUMBER."
+        )
+    return ParquetRef(path, group, row, values.get("column", "image"))
+
+
+def local_path(uri: str) -> Path | None:
+    """The local path that a path or file:// URL names; null for any other URL."""
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    return None if "://" in uri else Path(uri)
+
+
+def read_image(uri: str, root: str | None = None) -> bytes:
+    """The bytes of an image: a path, a file:// or fsspec URL, or a parquet:// reference.
+
+    Relative paths are taken below `root` (a folder or URL). Raises FileNotFoundError for what is
+    not there, StoreError when the store does not answer, ConfigError for http(s): downloading is a
+    step of its own.
+    """
+    if uri.startswith(PARQUET):
+        ref = parse_ref(uri)
+        return _read_ref(ParquetRef(join(ref.path, root), ref.row_group, ref.row, ref.column))
+    return read_file(join(uri, root))
+
+
+def join(uri: str, root: str | None) -> str:
+    """The uri below the root, unless it stands alone (absolute or a URL)."""
+    if not root or "://" in uri or Path(uri).is_absolute():
+        return uri
+    return f"{root.rstrip('/')}/{uri}"
+
+
+def read_file(uri: str) -> bytes:
+    """All bytes of a path or URL; errors as `read_image`."""
+    if uri.startswith(("http://", "https://")):
+        raise ConfigError(
+            f"image_uri: {uri!r} is on the web; downloading is a separate step, "
+            "a catalog to animate names local files or a store."
+        )
+    path = local_path(uri)
+    try:
+        if path is not None:
+            return path.read_bytes()
+        with open_url(uri) as stream:
+            return bytes(stream.read())
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no image at {uri!r}") from error
+    except (IsADirectoryError, NotADirectoryError, ValueError) as error:
+        # ValueError: a NUL in the path.
+        if isinstance(error, ConfigError):
+            raise
+        raise FileNotFoundError(f"no image file at {uri!r}: {error}") from error
+    except OSError as error:
+        raise StoreError(f"{uri!r} could not be read: {error}") from error
+
+
+def open_url(uri: str) -> Any:
+    """An open binary file of an fsspec URL; raises ConfigError for an unknown or bare protocol."""
+    import fsspec
+
+    try:
+        return fsspec.open(uri, "rb").open()
+    except ImportError as error:
+        raise ConfigError(f"{uri!r} needs another package: {error}.") from error
+    except ValueError as error:
+        raise ConfigError(f"{uri!r} cannot be opened: {error}.") from error
+
+
+class _RowGroup:
+    """One row group's image column, read forward in small batches of which a few are kept."""
+
+    def __init__(self, ref: ParquetRef) -> None:
+        import pyarrow.parquet as pq
+
+        self.lock = threading.Lock()
+        self.ref = ref
+        path = local_path(ref.path)
+        source = str(path) if path is not None else open_url(ref.path)
+        # No pre-buffering: it would hold the whole column chunk (500 MB in huggan/wikiart).
+        self.file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
+        groups = self.file.metadata.num_row_groups
+        self.rows = (
+            self.file.metadata.row_group(ref.row_group).num_rows if ref.row_group < groups else 0
+        )
+        self.kept: OrderedDict[int, list[Any]] = OrderedDict()
+        self.batches: Iterator[Any] = iter(())
+        self.next_batch = -1
+
+    def value(self, row: int) -> Any:
+        """The image struct, as a dictionary, of a row of this group."""
+        wanted = row // BATCH_ROWS
+        with self.lock:
+            if wanted not in self.kept:
+                self._advance(wanted)
+            return self.kept[wanted][row % BATCH_ROWS]
+
+    def _advance(self, wanted: int) -> None:
+        if self.next_batch < 0 or wanted < self.next_batch:
+            self.batches = self.file.iter_batches(
+                BATCH_ROWS, row_groups=[self.ref.row_group], columns=[self.ref.column]
+            )
+            self.next_batch = 0
+        while wanted not in self.kept:
+            batch = next(self.batches)
+            if self.next_batch >= wanted - 1:
+                self.kept[self.next_batch] = batch.column(0).to_pylist()
+            self.next_batch += 1
+            while len(self.kept) > KEPT_BATCHES:
+                self.kept.popitem(last=False)
+
+
+@lru_cache(maxsize=OPEN_GROUPS)
+def _open_group(path: str, row_group: int, column: str, _stamp: tuple[int, int]) -> _RowGroup:
+    return _RowGroup(ParquetRef(path, row_group, 0, column))
+
+
+def _read_ref(ref: ParquetRef) -> bytes:
+    import pyarrow as pa
+
+    path = local_path(ref.path)
+    where = ref.uri()
+    try:
+        stat = path.stat() if path is not None else None
+        stamp = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+        group = _open_group(ref.path, ref.row_group, ref.column, stamp)
+        if ref.row >= group.rows:
+            raise FileNotFoundError(f"no such row: {where}")
+        if ref.column not in group.file.schema_arrow.names:
+            raise FileNotFoundError(f"no column {ref.column!r}: {where}")
+        value = group.value(ref.row)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"no image at {where}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"{where} could not be read: {error}") from error
+    if isinstance(value, bytes):
+        return value
+    data, name = (value or {}).get("bytes"), (value or {}).get("path")
+    if data:
+        return bytes(data)
+    if name:
+        return read_file(join(name, ref.path.rpartition("/")[0] or "."))
+    raise FileNotFoundError(f"no image at {where}: the row is empty")
