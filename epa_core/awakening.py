@@ -1,0 +1,448 @@
+"""Every Painting Awakened (arXiv 2503.23736) on an unmodified diffusers image-to-video pipeline.
+
+    static   z = latents of the painting, repeated over the frames
+    distil   z_real, z_proxy: VSDS on each path, conditioned on its own image
+    fuse     frame l takes beta_l = l / (L - 1) of the way from z_real to z_proxy
+    animate  noise to t0, then denoise conditioned on the painting
+
+Latents between the steps are float32, on the CPU, one clip per painting without a batch axis
+(layout: ``epa_core.families``), so each step can be stored and redone on its own. Whatever is
+random derives from a painting's own seed: its result does not depend on what it was batched with,
+and the caller's global random state is left alone.
+"""
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.distill import AlphaCurve, VSDSState, alphas, distill, noised
+from epa_core.errors import UnsupportedError
+from epa_core.families import CallSettings, Family, family_of
+from epa_core.fuse import Interpolation, fuse
+from epa_core.media.images import canvas_size, fit
+from epa_core.noise_levels import (
+    PAPER_SHARE,
+    PAPER_STEPS,
+    NoiseLevel,
+    nearest,
+    paper_kappas,
+    update_count,
+)
+from epa_core.seam import Window, WindowedScheduler, exchange, plan, using
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+__all__ = [
+    "CallSettings",
+    "EPASettings",
+    "animate_latents",
+    "awaken",
+    "decode_latents",
+    "distill_latents",
+    "static_latents",
+]
+
+Frames = np.ndarray[Any, Any]
+Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
+Levels = Literal["auto", "native", "matched"]
+
+PAPER_KAPPA0 = 14.6
+# A schedule that starts noisier has next to no signal at its first step: there, re-noising would
+# erase the fused latent (AnimateDiff starts at 25, SVD at 700, flow matching at infinity).
+_MAX_NATIVE_KAPPA = 30.0
+
+
+@dataclass(frozen=True)
+class EPASettings:
+    """How to awaken a painting; the defaults are the paper's.
+
+    ``variant``: V distils the real path only, S fuses without distilling, V+U fuses linearly, V+S
+    is the whole method, baseline the pipeline's untouched call. ``p``: share of the steps that are
+    distilled. ``levels``: VSDS on the pipeline's own first timesteps (native) or at the paper's
+    noise-to-signal ratios (matched); auto takes native where the schedule starts with signal.
+    ``kappa0``: noise-to-signal ratio from which the fused latent is denoised; None is the first
+    step where the schedule starts with signal, 14.6 elsewhere.
+    """
+
+    variant: Variant = "V+S"
+    num_inference_steps: int = PAPER_STEPS
+    p: float = PAPER_SHARE
+    alpha_curve: AlphaCurve = "stepwise-decreasing"
+    alpha_first: float = 10.0
+    alpha_last: float = 1.0
+    levels: Levels = "auto"
+    kappa0: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("variant", self.variant, get_args(Variant)),
+            ("alpha_curve", self.alpha_curve, get_args(AlphaCurve)),
+            ("levels", self.levels, get_args(Levels)),
+        ):
+            if value not in allowed:
+                raise UnsupportedError(f"{name} is {value!r}; allowed are {', '.join(allowed)}.")
+        if self.num_inference_steps < 1:
+            raise UnsupportedError(
+                f"num_inference_steps is {self.num_inference_steps}; it must be at least 1."
+            )
+        if self.kappa0 is not None and not 0 < self.kappa0 < math.inf:
+            raise UnsupportedError(f"kappa0 is {self.kappa0}; allowed are positive numbers.")
+        update_count(self.num_inference_steps, self.p)
+
+    @property
+    def distils(self) -> bool:
+        """Whether the variant needs distilled latents."""
+        return "V" in self.variant
+
+    @property
+    def needs_proxy(self) -> bool:
+        """Whether the variant fuses two paths."""
+        return self.variant in ("S", "V+U", "V+S")
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Paintings that share one call of the pipeline."""
+
+    images: Sequence[Image.Image]
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+
+    def part(self, chosen: slice) -> "_Batch":
+        return _Batch(self.images[chosen], self.prompts[chosen], self.seeds[chosen])
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """One pipeline with all that its calls have in common."""
+
+    pipeline: "DiffusionPipeline"
+    family: Family
+    call: CallSettings
+    steps: int
+
+    def run(self, batch: _Batch, latents: Tensor | None = None) -> Tensor:
+        """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
+        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        with _global_seed(self.pipeline, batch.seeds[0]):
+            output = self.pipeline(
+                **self.family.arguments(batch.images, batch.prompts, self.call),
+                num_inference_steps=self.steps,
+                generator=generators[0] if len(generators) == 1 else generators,
+                output_type="latent",
+                **({} if latents is None else {"latents": latents}),
+            )
+        return self.family.unpack(self.pipeline, output.frames, self.call)
+
+    def schedule(
+        self, batch: _Batch, kappas: Sequence[float] | None = None
+    ) -> tuple[NoiseLevel, ...]:
+        """Noise levels of the call, native or at ``kappas``; they are the same for any batch."""
+        one = batch.part(slice(0, 1))
+        return plan(self.pipeline, lambda: self.run(one), kappas)
+
+    def pack(self, x: Tensor, clips: Tensor) -> Tensor:
+        return self.family.pack(self.pipeline, x.to(clips.device), clips)
+
+    def parts(self, count: int) -> Iterator[slice]:
+        """Which paintings go through a call together: all, or one at a time."""
+        size = max(count, 1) if self.family.batches else 1
+        return (slice(first, first + size) for first in range(0, count, size))
+
+    def noise(self, clips: Tensor, seeds: Sequence[int], purpose: str) -> Tensor:
+        """One noise sample per clip from its own seed; step layout, float32, CPU."""
+        samples = []
+        for clip, seed in zip(clips, seeds, strict=True):
+            generator = torch.Generator().manual_seed(derived_seed(seed, purpose))
+            samples.append(torch.randn(self.family.to_step(clip[None]).shape, generator=generator))
+        return torch.cat(samples)
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed of 63 bits for one ``purpose`` of a painting's ``seed``, unrelated to its others."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def _global_seed(pipeline: "DiffusionPipeline", seed: int) -> Iterator[None]:
+    # Some pipelines sample their condition from the global generator, whatever they are given.
+    device = torch.device(pipeline._execution_device)
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def _runner(pipeline: "DiffusionPipeline", call: CallSettings, settings: EPASettings) -> _Runner:
+    family = family_of(pipeline)
+    family.check(pipeline, call)
+    return _Runner(pipeline, family, call, settings.num_inference_steps)
+
+
+def _starts_with_signal(schedule: Sequence[NoiseLevel]) -> bool:
+    return schedule[0].kappa <= _MAX_NATIVE_KAPPA
+
+
+@torch.no_grad()
+def static_latents(
+    pipeline: "DiffusionPipeline", images: Sequence[Image.Image], call: CallSettings
+) -> list[Tensor]:
+    """The clip in which each painting stands still, before any distillation."""
+    family = family_of(pipeline)
+    family.check(pipeline, call)
+    clips = [family.encode(pipeline, image, call)[0].float().cpu() for image in images]
+    pipeline.maybe_free_model_hooks()
+    return clips
+
+
+@torch.no_grad()
+def distill_latents(
+    pipeline: "DiffusionPipeline",
+    images: Sequence[Image.Image],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: EPASettings,
+    call: CallSettings,
+    *,
+    resume: Mapping[int, VSDSState] | None = None,
+    on_update: Callable[[int, VSDSState], None] | None = None,
+) -> list[Tensor]:
+    """One refined clip per entry: an image (a painting or a proxy), its prompt and its seed.
+
+    Entries go through one call together where the family batches. ``on_update`` gets the index of
+    a call's first entry and its state after each update; handed back as ``resume`` under that
+    index, with the same entries, the run goes on from there bit for bit.
+    """
+    if not images:
+        return []
+    runner, everything = _runner(pipeline, call, settings), _Batch(images, prompts, seeds)
+    kappas, schedule, step_sizes = _distillation_plan(runner, everything, settings)
+    clips: list[Tensor] = []
+    for part in runner.parts(len(images)):
+        batch, static = (
+            everything.part(part),
+            torch.stack(static_latents(pipeline, images[part], call)),
+        )
+        state = (resume or {}).get(part.start)
+        if state is None:
+            eps = runner.noise(static, batch.seeds, "vsds")
+            state = VSDSState(runner.family.to_step(static), eps)
+
+        def call_from(x: Tensor, batch: _Batch = batch, static: Tensor = static) -> Tensor:
+            return runner.run(batch, runner.pack(x, static))
+
+        def report(state: VSDSState, first: int = part.start) -> None:
+            if on_update is not None:
+                on_update(first, state)
+
+        state = distill(
+            pipeline, call_from, state, schedule, step_sizes, kappas=kappas, on_update=report
+        )
+        clips.extend(runner.family.from_step(state.z.float().cpu(), static))
+    return clips
+
+
+def _distillation_plan(
+    runner: _Runner, batch: _Batch, settings: EPASettings
+) -> tuple[Sequence[float] | None, Sequence[NoiseLevel], Sequence[float]]:
+    """Matched kappas or None, then the noise level and the alpha of each update."""
+    matched = settings.levels == "matched"
+    if settings.levels != "matched":
+        native = runner.schedule(batch)
+        matched = settings.levels == "auto" and not _starts_with_signal(native)
+    if matched:
+        kappas = paper_kappas(settings.p)
+        schedule = runner.schedule(batch, kappas) if kappas else ()
+    else:
+        kappas = None
+        schedule = native[: update_count(len(native), settings.p)]
+    step_sizes = alphas(
+        settings.alpha_curve, len(schedule), settings.alpha_first, settings.alpha_last
+    )
+    return kappas, schedule, step_sizes
+
+
+@torch.no_grad()
+def animate_latents(
+    pipeline: "DiffusionPipeline",
+    paintings: Sequence[Image.Image],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    real: Sequence[Tensor] | None,
+    proxy: Sequence[Tensor] | None,
+    settings: EPASettings,
+    call: CallSettings,
+) -> list[Tensor]:
+    """Final clean latents per painting, from the clips of its two paths.
+
+    ``proxy`` is not needed for variant V. For the baseline neither is (``real`` None), and the
+    pipeline's untouched call answers: the same bits as calling it with
+    ``torch.Generator().manual_seed(seed)``.
+    """
+    if not paintings:
+        return []
+    runner, everything = _runner(pipeline, call, settings), _Batch(paintings, prompts, seeds)
+    fused = None if settings.variant == "baseline" else _fused(runner, real, proxy, settings)
+    start, t0 = _starting_point(runner, everything, settings) if fused is not None else ((), 0)
+    final: list[Tensor] = []
+    for part in runner.parts(len(paintings)):
+        batch = everything.part(part)
+        if fused is None:
+            latents = runner.run(batch)
+        else:
+            clips = torch.stack(fused[part])
+            noise = runner.noise(clips, batch.seeds, "renoise")
+            x = noised(runner.family.to_step(clips), noise, start[0])
+            window = Window(first=t0, expected=start)
+            scheduler = exchange(pipeline.scheduler, WindowedScheduler, window)
+            with using(pipeline, scheduler):
+                latents = runner.run(batch, runner.pack(x, clips))
+        final.extend(latents.float().cpu())
+    return final
+
+
+def _starting_point(
+    runner: _Runner, batch: _Batch, settings: EPASettings
+) -> tuple[tuple[NoiseLevel, ...], int]:
+    """The native levels from t0 on, and the index of t0."""
+    native = runner.schedule(batch)
+    if settings.kappa0 is not None:
+        t0 = nearest(native, settings.kappa0)
+    else:
+        t0 = 0 if _starts_with_signal(native) else nearest(native, PAPER_KAPPA0)
+    return native[t0:], t0
+
+
+def _fused(
+    runner: _Runner,
+    real: Sequence[Tensor] | None,
+    proxy: Sequence[Tensor] | None,
+    settings: EPASettings,
+) -> list[Tensor]:
+    if real is None or (proxy is None and settings.needs_proxy):
+        missing = "real" if real is None else "proxy"
+        raise UnsupportedError(
+            f"variant {settings.variant!r} needs the latents of the {missing} path."
+        )
+    if proxy is None or not settings.needs_proxy:
+        return list(real)
+    how: Interpolation = "lerp" if settings.variant == "V+U" else "slerp"
+    return [
+        fuse(one, other, runner.family.frame_axis, how)
+        for one, other in zip(real, proxy, strict=True)
+    ]
+
+
+@torch.no_grad()
+def decode_latents(
+    pipeline: "DiffusionPipeline", latents: Sequence[Tensor], call: CallSettings
+) -> list[Frames]:
+    """Final latents -> uint8 frames [F, H, W, 3], one clip at a time, as the pipeline decodes."""
+    family = family_of(pipeline)
+    clips = [family.frames(pipeline, clip[None], call) for clip in latents]
+    pipeline.maybe_free_model_hooks()
+    return clips
+
+
+def awaken(
+    pipeline: "DiffusionPipeline",
+    painting: Image.Image | Sequence[Image.Image],
+    proxy: Image.Image | Sequence[Image.Image] | None = None,
+    *,
+    prompt: str | Sequence[str],
+    seed: int | Sequence[int] = 0,
+    settings: EPASettings | None = None,
+    num_frames: int | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    guidance_scale: float | None = None,
+    **options: Any,
+) -> Frames | list[Frames]:
+    """The whole method in one call: uint8 frames [F, H, W, 3], or a list for a list of paintings.
+
+    One prompt or seed may serve all paintings. Sizes default to each painting's aspect at the
+    pipeline's own area, frames to the pipeline's own number. ``options`` go to the pipeline's call.
+    UnsupportedError when the variant needs a proxy and there is none.
+    """
+    settings = settings or EPASettings()
+    alone = isinstance(painting, Image.Image)
+    paintings = [painting] if isinstance(painting, Image.Image) else list(painting)
+    proxies = [proxy] if isinstance(proxy, Image.Image) else list(proxy or ())
+    prompts = [prompt] * len(paintings) if isinstance(prompt, str) else list(prompt)
+    seeds = [seed] * len(paintings) if isinstance(seed, int) else list(seed)
+    if settings.needs_proxy and len(proxies) != len(paintings):
+        raise UnsupportedError(
+            f"variant {settings.variant!r} needs one proxy per painting, not {len(proxies)} for "
+            f"{len(paintings)}; give them, or choose variant 'V' or 'baseline'."
+        )
+    frames_count = num_frames or family_of(pipeline).num_frames(pipeline)
+    call = CallSettings(height or 0, width or 0, frames_count, guidance_scale, options)
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for index, image in enumerate(paintings):
+        by_size.setdefault(_size(pipeline, image, height, width), []).append(index)
+    clips: dict[int, Frames] = {}
+    for (w, h), chosen in by_size.items():
+        group = _Batch(
+            [fit(paintings[index], (w, h)) for index in chosen],
+            [prompts[index] for index in chosen],
+            [seeds[index] for index in chosen],
+        )
+        others = [fit(proxies[index], (w, h)) for index in chosen] if settings.needs_proxy else []
+        frames = _awaken_group(pipeline, group, others, settings, replace(call, height=h, width=w))
+        clips.update(zip(chosen, frames, strict=True))
+    return clips[0] if alone else [clips[index] for index in range(len(paintings))]
+
+
+def _size(
+    pipeline: "DiffusionPipeline", image: Image.Image, height: int | None, width: int | None
+) -> tuple[int, int]:
+    """(width, height) of the clip; one given side keeps the aspect."""
+    family = family_of(pipeline)
+    multiple = family.size_multiple(pipeline)
+    if height and width:
+        return width, height
+    area = float(family.area(pipeline))
+    aspect = image.width / image.height
+    if height or width:
+        area = height * height * aspect if height else (width or 1) ** 2 / aspect
+    w, h = canvas_size(image.width, image.height, max(1, round(area)), multiple)
+    return width or w, height or h
+
+
+def _awaken_group(
+    pipeline: "DiffusionPipeline",
+    batch: _Batch,
+    proxies: Sequence[Image.Image],
+    settings: EPASettings,
+    call: CallSettings,
+) -> list[Frames]:
+    real: list[Tensor] | None = None
+    proxy: list[Tensor] | None = None
+    images = [*batch.images, *proxies]
+    count = len(batch.images)
+    if settings.distils:
+        prompts = [*batch.prompts, *batch.prompts][: len(images)]
+        seeds = [derived_seed(seed, "real") for seed in batch.seeds]
+        seeds += [derived_seed(seed, "proxy") for seed in batch.seeds]
+        clips = distill_latents(pipeline, images, prompts, seeds[: len(images)], settings, call)
+        real, proxy = clips[:count], clips[count:] or None
+    elif settings.variant == "S":
+        clips = static_latents(pipeline, images, call)
+        real, proxy = clips[:count], clips[count:]
+    final = animate_latents(
+        pipeline, batch.images, batch.prompts, batch.seeds, real, proxy, settings, call
+    )
+    return decode_latents(pipeline, final, call)

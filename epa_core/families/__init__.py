@@ -1,0 +1,45 @@
+"""Which family drives which pipeline class; ``register`` adds one's own."""
+
+from typing import TYPE_CHECKING
+
+from epa_core.errors import UnsupportedError
+from epa_core.families.base import CallSettings, Family
+from epa_core.families.stock import (
+    LTX,
+    CogVideoX,
+    I2VGenXL,
+    Preview,
+    StableVideoDiffusion,
+    Wan,
+)
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+__all__ = ["CallSettings", "Family", "family_of", "register"]
+
+# By class name, so that looking a family up imports no pipeline.
+_FAMILIES: dict[str, Family] = {
+    "PreviewPipeline": Preview(),
+    "WanImageToVideoPipeline": Wan(),
+    "CogVideoXImageToVideoPipeline": CogVideoX(),
+    "LTXImageToVideoPipeline": LTX(),
+    "StableVideoDiffusionPipeline": StableVideoDiffusion(),
+    "I2VGenXLPipeline": I2VGenXL(),
+}
+
+
+def register(pipeline_class: type, family: Family) -> None:
+    """Let ``family`` drive pipelines of ``pipeline_class`` and of its subclasses."""
+    _FAMILIES[pipeline_class.__name__] = family
+
+
+def family_of(pipeline: "DiffusionPipeline") -> Family:
+    """The family of the pipeline's class or its nearest base; UnsupportedError if there is none."""
+    for base in type(pipeline).__mro__:
+        if base.__name__ in _FAMILIES:
+            return _FAMILIES[base.__name__].variant(pipeline)
+    raise UnsupportedError(
+        f"{type(pipeline).__name__} is not supported; supported are {', '.join(sorted(_FAMILIES))} "
+        "and classes given to epa_core.families.register."
+    )

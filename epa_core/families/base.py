@@ -1,0 +1,211 @@
+"""What differs between pipeline classes: latents in, latents out, and the names of arguments.
+
+Conditioning, guidance and scheduling stay the pipeline's own business (``epa_core.seam``), so a
+family only says how a clip of latents is laid out. Three layouts:
+
+- *clip*: clean, normalised latents of all frames, [B, C, F, h, w] or [B, F, C, h, w], float32;
+- *step*: what the pipeline hands to ``scheduler.step``, usually the same;
+- *packed*: the value of the pipeline's ``latents=`` argument, usually the same.
+"""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+@dataclass(frozen=True)
+class CallSettings:
+    """Size (pixels) and frames of a clip, and further keyword arguments of the pipeline's call.
+
+    ``guidance_scale`` None keeps the pipeline's default. ``options`` hold for every painting of a
+    call; precomputed embeddings in them (batch of 1) replace the prompts.
+    """
+
+    height: int
+    width: int
+    num_frames: int
+    guidance_scale: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _statistics(vae: Any, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
+    """Mean and (scale / std) by which ``vae``'s latents are normalised."""
+    config = vae.config
+    scale = config.get("scaling_factor") or 1.0
+    if config.get("invert_scale_latents"):  # CogVideoX 1.5
+        scale = 1 / scale
+    mean, std = getattr(vae, "latents_mean", None), getattr(vae, "latents_std", None)
+    if not isinstance(mean, Tensor):  # buffers in LTX, configuration lists in Wan
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+    if mean is None:
+        return config.get("shift_factor") or 0.0, scale
+
+    def channels(values: Any) -> Tensor:
+        values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
+        return values.view(1, -1, *[1] * (like.ndim - 2))
+
+    return channels(mean), scale / channels(std)
+
+
+def normalise(vae: Any, z: Tensor) -> Tensor:
+    """Latents of ``vae``, channels on axis 1, in the space its denoiser was trained in."""
+    mean, scale = _statistics(vae, z)
+    return (z - mean) * scale
+
+
+def denormalise(vae: Any, z: Tensor) -> Tensor:
+    """Inverse of ``normalise``."""
+    mean, scale = _statistics(vae, z)
+    return z / scale + mean
+
+
+def _repeated(name: str, value: Any, count: int) -> Any:
+    embedding = name.endswith(("prompt_embeds", "prompt_attention_mask"))
+    return value.repeat_interleave(count, 0) if embedding and isinstance(value, Tensor) else value
+
+
+def call_default(pipeline: "DiffusionPipeline", argument: str) -> Any:
+    """Default of a keyword argument of the pipeline's call; None if there is none."""
+    parameter = inspect.signature(type(pipeline).__call__).parameters.get(argument)
+    return None if parameter is None or parameter.default is parameter.empty else parameter.default
+
+
+def denoiser(pipeline: "DiffusionPipeline") -> Any:
+    """The network that predicts noise: ``transformer`` or ``unet``."""
+    return getattr(pipeline, "transformer", None) or pipeline.unet
+
+
+class Family:
+    """The common case; subclasses state what differs."""
+
+    #: Axis of the frames in a clip without batch axis: 1 for C F h w, 0 for F C h w.
+    frame_axis = 1
+    #: The VAE compresses time, so the repeated *pixels* are encoded, not the latent repeated.
+    video_vae = True
+    #: Several paintings fit in one call, each drawing from its own generator only.
+    batches = False
+    #: The pipeline casts ``latents=`` itself; False: they must come in the denoiser's dtype.
+    casts_latents = True
+    #: Whether the call takes ``prompt``.
+    takes_prompt = True
+    image_argument = "image"
+    guidance_argument = "guidance_scale"
+
+    def variant(self, pipeline: "DiffusionPipeline") -> "Family":
+        """The family of this very pipeline, where one class has several layouts."""
+        return self
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """Height and width must be multiples of this many pixels."""
+        return int(pipeline.vae_scale_factor_spatial) * 2
+
+    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """``num_frames`` must be one more than a multiple of this; 1 where any number goes."""
+        return int(pipeline.vae_scale_factor_temporal)
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """Pixels of the pipeline's default size."""
+        height, width = (call_default(pipeline, name) for name in ("height", "width"))
+        return int(height * width)
+
+    def num_frames(self, pipeline: "DiffusionPipeline") -> int:
+        """The pipeline's default number of frames."""
+        return int(call_default(pipeline, "num_frames"))
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """UnsupportedError if the size or the number of frames does not fit the model."""
+        multiple, step = self.size_multiple(pipeline), self.frame_multiple(pipeline)
+        for name, value in (("height", call.height), ("width", call.width)):
+            if value < multiple or value % multiple:
+                raise UnsupportedError(
+                    f"{name} is {value}; {type(pipeline).__name__} takes multiples of {multiple}."
+                )
+        if call.num_frames < 1 or (call.num_frames - 1) % step:
+            raise UnsupportedError(
+                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes "
+                f"multiples of {step}, plus 1."
+            )
+
+    def arguments(
+        self, images: Sequence[Image.Image], prompts: Sequence[str], call: CallSettings
+    ) -> dict[str, Any]:
+        """Keyword arguments that say what to animate; plain values for one painting, else lists."""
+        count = len(images)
+        given: dict[str, Any] = {
+            **{name: _repeated(name, value, count) for name, value in call.options.items()},
+            "height": call.height,
+            "width": call.width,
+            "num_frames": call.num_frames,
+            self.image_argument: images[0] if count == 1 else list(images),
+        }
+        if call.guidance_scale is not None:
+            given[self.guidance_argument] = call.guidance_scale
+        if self.takes_prompt and call.options.get("prompt_embeds") is None:
+            given["prompt"] = prompts[0] if count == 1 else list(prompts)
+        return given
+
+    def pixels(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """The painting as the pipeline itself sees it, [1, 3, H, W] in [-1, 1]."""
+        return pipeline.video_processor.preprocess(image, height=call.height, width=call.width)
+
+    def encoded_frames(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
+        """Frames that the latents stand for; more than asked for where the model pads."""
+        return call.num_frames
+
+    def encode(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """The painting standing still for the whole clip; clip layout with a batch of 1."""
+        vae, frames = pipeline.vae, self.encoded_frames(pipeline, call)
+        pixels = self.pixels(pipeline, image, call).to(pipeline._execution_device, vae.dtype)
+        if self.video_vae:
+            still = pixels.unsqueeze(2).repeat(1, 1, frames, 1, 1)
+            z = normalise(vae, vae.encode(still).latent_dist.mode().float())
+        else:
+            z = normalise(vae, vae.encode(pixels).latent_dist.mode().float())
+            z = z.unsqueeze(2).repeat(1, 1, frames, 1, 1)
+        return z.movedim(2, self.frame_axis + 1)
+
+    def to_step(self, clips: Tensor) -> Tensor:
+        """Clip layout -> step layout."""
+        return clips
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """Step layout -> clip layout; ``clips`` supplies whatever is not stepped."""
+        return x
+
+    def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
+        """A noised sample in step layout -> the value of ``latents=``."""
+        packed = self.from_step(x, clips)
+        return packed if self.casts_latents else packed.to(denoiser(pipeline).dtype)
+
+    def unpack(self, pipeline: "DiffusionPipeline", latents: Tensor, call: CallSettings) -> Tensor:
+        """What the pipeline returns for ``output_type="latent"`` -> clip layout."""
+        return latents
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """One clip (batch of 1) as video [1, 3, F, H, W] in [-1, 1], as the pipeline decodes it."""
+        vae = pipeline.vae
+        z = denormalise(vae, clip.to(pipeline._execution_device, vae.dtype))
+        return vae.decode(z).sample
+
+    def frames(
+        self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings
+    ) -> "np.ndarray[Any, Any]":
+        """One clip (batch of 1) as uint8 frames [F, H, W, 3]."""
+        video = self.decode(pipeline, clip, call)
+        unit = pipeline.video_processor.postprocess_video(video, output_type="np")[0]
+        return (unit * 255).round().astype(np.uint8)

@@ -1,0 +1,215 @@
+"""The pipelines that diffusers ships, and the embedded preview."""
+
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.families.base import CallSettings, Family, call_default
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+class Preview(Family):
+    """The embedded closed-form model."""
+
+    batches = True
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """One patch of the codec."""
+        return int(pipeline.patch)
+
+    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """Any number of frames."""
+        return 1
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """It would take any size; this one shows well and takes seconds."""
+        return 512 * 512
+
+
+class Wan(Family):
+    """Wan 2.1 and 2.2 A14B. No batches: the call repeats a list of images once too often."""
+
+    def variant(self, pipeline: "DiffusionPipeline") -> Family:
+        """2.2 TI2V-5B keeps a clean first frame."""
+        return WanFirstFrame() if pipeline.config.expand_timesteps else self
+
+
+class WanFirstFrame(Wan):
+    """Wan 2.2 TI2V-5B: every frame is stepped, but the clean condition overwrites frame 0."""
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """The clean first frame, then the rest of ``x``."""
+        return torch.cat([clips[:, :, :1], x[:, :, 1:]], dim=2)
+
+
+class FramesFirst(Family):
+    """B F C h w."""
+
+    frame_axis = 0
+    batches = True
+    casts_latents = False
+
+
+class StableVideoDiffusion(FramesFirst):
+    """Image encoder, temporal decoder, no text."""
+
+    video_vae = False
+    takes_prompt = False
+    guidance_argument = "max_guidance_scale"
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor times the UNet's."""
+        return _unet_multiple(pipeline)
+
+    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """Any number of frames."""
+        return 1
+
+    def num_frames(self, pipeline: "DiffusionPipeline") -> int:
+        """14 or 25, as the UNet was trained."""
+        return int(pipeline.unet.config.num_frames)
+
+    def encode(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """As usual, but in float32 where the VAE overflows in half precision."""
+        vae = pipeline.vae
+        upcast = vae.dtype == torch.float16 and vae.config.force_upcast
+        if upcast:
+            vae.to(dtype=torch.float32)
+        z = super().encode(pipeline, image, call)
+        if upcast:
+            vae.to(dtype=torch.float16)
+        return z
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """In the call's chunks: the decoder looks at neighbouring frames."""
+        chunk = call.options.get("decode_chunk_size") or call.num_frames
+        z = clip.to(pipeline._execution_device, pipeline.vae.dtype)
+        return pipeline.decode_latents(z, call.num_frames, chunk)
+
+
+class CogVideoX(FramesFirst):
+    """CogVideoX 1.0 and 1.5; the latter pads its latent frames to whole temporal patches."""
+
+    def _padding(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
+        patch = pipeline.transformer.config.patch_size_t or 1
+        frames = (call.num_frames - 1) // pipeline.vae_scale_factor_temporal + 1
+        return int(-frames % patch)
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """Of the transformer's sample size."""
+        config, factor = pipeline.transformer.config, pipeline.vae_scale_factor_spatial
+        return int(config.sample_height * config.sample_width * factor**2)
+
+    def encoded_frames(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
+        """The padding comes first in time."""
+        return int(
+            call.num_frames + self._padding(pipeline, call) * pipeline.vae_scale_factor_temporal
+        )
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """Without the padding."""
+        z = clip.to(pipeline._execution_device, pipeline.vae.dtype)
+        return pipeline.decode_latents(z[:, self._padding(pipeline, call) :])
+
+
+class LTX(Family):
+    """Packed tokens; frame 0 is the clean condition, never stepped, and comes with ``latents=``."""
+
+    batches = True
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor."""
+        return int(pipeline.vae_spatial_compression_ratio)
+
+    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor in time."""
+        return int(pipeline.vae_temporal_compression_ratio)
+
+    def to_step(self, clips: Tensor) -> Tensor:
+        """All frames but the first."""
+        return clips[:, :, 1:]
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """The clean first frame, then ``x``."""
+        return torch.cat([clips[:, :, :1], x], dim=2)
+
+    def _patches(self, pipeline: "DiffusionPipeline") -> tuple[int, int]:
+        return pipeline.transformer_spatial_patch_size, pipeline.transformer_temporal_patch_size
+
+    def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
+        """Tokens [B, S, C]."""
+        return pipeline._pack_latents(self.from_step(x, clips), *self._patches(pipeline))
+
+    def unpack(self, pipeline: "DiffusionPipeline", latents: Tensor, call: CallSettings) -> Tensor:
+        """Tokens back to [B, C, F, h, w]."""
+        ratio = pipeline.vae_spatial_compression_ratio
+        frames = (call.num_frames - 1) // pipeline.vae_temporal_compression_ratio + 1
+        size = (frames, call.height // ratio, call.width // ratio)
+        return pipeline._unpack_latents(latents, *size, *self._patches(pipeline))
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """At the decoder's own noise level, if it has one; all clips get the same noise."""
+        vae = pipeline.vae
+        z = pipeline._denormalize_latents(
+            clip.to(pipeline._execution_device),
+            vae.latents_mean,
+            vae.latents_std,
+            vae.config.scaling_factor,
+        ).to(vae.dtype)
+        if not vae.config.timestep_conditioning:
+            return vae.decode(z, None, return_dict=False)[0]
+        time = float(call.options.get("decode_timestep", 0.0))
+        scale = call.options.get("decode_noise_scale")
+        scale = time if scale is None else float(scale)
+        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
+        timestep = torch.tensor([time], device=z.device, dtype=z.dtype)
+        return vae.decode((1 - scale) * z + scale * noise, timestep, return_dict=False)[0]
+
+
+class I2VGenXL(Family):
+    """Folds frames into the batch around ``step``; its condition draws from the global RNG."""
+
+    video_vae = False
+    casts_latents = False
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor times the UNet's."""
+        return _unet_multiple(pipeline)
+
+    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """Any number of frames."""
+        return 1
+
+    def pixels(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """Centre-cropped, as the pipeline does."""
+        from diffusers.pipelines.deprecated.i2vgen_xl import pipeline_i2vgen_xl
+
+        cropped = pipeline_i2vgen_xl._center_crop_wide(image, (call.width, call.height))
+        return pipeline.video_processor.preprocess(cropped)
+
+    def to_step(self, clips: Tensor) -> Tensor:
+        """(B F) C h w."""
+        return clips.transpose(1, 2).flatten(0, 1)
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """Back to B C F h w."""
+        return x.unflatten(0, (clips.shape[0], -1)).transpose(1, 2)
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """In the call's chunks of frames."""
+        chunk = call.options.get("decode_chunk_size", call_default(pipeline, "decode_chunk_size"))
+        z = clip.to(pipeline._execution_device, pipeline.vae.dtype)
+        return pipeline.decode_latents(z, decode_chunk_size=chunk)
+
+
+def _unet_multiple(pipeline: "DiffusionPipeline") -> int:
+    halvings = len(pipeline.unet.config.block_out_channels) - 1
+    return int(pipeline.vae_scale_factor * 2**halvings)
