@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from catalogs import paths
+
 if TYPE_CHECKING:
     from catalogs.store import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("data.js", "cards.js", "detail.js", "main.js")
-INDEX = "index.html"
-ASSETS = "gallery/"
 STATES = ("done", "failed", "skipped", "quarantined")
 PREVIEW_MODEL = "preview"
 
@@ -94,13 +94,14 @@ def write_gallery(
     not there. Raises StoreError.
     """
     works = [dict(row) for row in rows]
-    present = {entry.path for entry in store.list(ASSETS)}
-    wanted: dict[str, str] = {}
+    present = {entry.path for entry in store.list(paths.GALLERY)}
+    wanted: set[str] = set()
 
     def publish(stem: str, suffix: str, text: str) -> str:
         data = text.encode("utf-8")
-        path = f"{ASSETS}{stem}.{hashlib.sha256(data).hexdigest()[:12]}.{suffix}"
-        wanted[path] = suffix
+        digest = hashlib.sha256(data).hexdigest()
+        path = paths.gallery_file(f"{stem}.{digest[:12]}.{suffix}")
+        wanted.add(path)
         if path not in present:
             store.put(path, data, content_type=_CONTENT_TYPES[suffix])
         return path
@@ -115,9 +116,9 @@ def write_gallery(
             *(publish(stem, "js", text) for stem, text in _list_scripts(works, publish)),
         ],
     }
-    store.put(INDEX, _render(context).encode("utf-8"), content_type=_CONTENT_TYPES["html"])
-    store.delete(sorted(present - wanted.keys()))
-    return INDEX
+    store.put(paths.INDEX, _render(context).encode("utf-8"), content_type=_CONTENT_TYPES["html"])
+    store.delete(sorted(present - wanted))
+    return paths.INDEX
 
 
 _CONTENT_TYPES = {

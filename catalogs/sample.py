@@ -145,7 +145,7 @@ def night() -> Image.Image:
     for level, height, waves, colour in hills:
         ridge = level + height * np.sin(waves * x + 17 * level)
         image = glaze(image, colour, smooth_step(ridge, ridge + 0.004, y) * 0.96)
-    _village(image, rng)
+    _village(image, np.random.default_rng(21))
 
     def along(u: Field, v: Field) -> Field:
         pull = np.zeros_like(u)
@@ -157,6 +157,8 @@ def night() -> Image.Image:
         return np.where(v > 0.60, 0.22 * np.cos(4 * u + 17 * v), sky)
 
     image = brush(image, rng, along, passes=((2200, 40, 9), (7000, 20, 5), (9000, 11, 2)), vary=13)
+    _village(image, np.random.default_rng(21))
+    image = brush(image, rng, along, base_blur=0.5, passes=((2500, 9, 2),), vary=13)
     return finish(image, rng)
 
 
@@ -368,11 +370,13 @@ def reader() -> Image.Image:
         return np.where(np.hypot(u - 0.51, (v - 0.25) * 1.28) < 0.17, face, way)
 
     image = brush(image, rng, along, passes=((1300, 30, 8), (5000, 16, 4), (11000, 8, 2)), vary=9)
+    _features(image)
+    image = brush(image, rng, along, base_blur=0.8, passes=((1500, 6, 2),), vary=7)
     return finish(image, rng)
 
 
 def _head(image: Image.Image, shape: Callable[[list[Point], Colour], None]) -> None:
-    """Draw the face, bent over the book, and the hair, in place."""
+    """Draw the lit face and the hair, in place."""
     x, y = grid(image.size)
     skin = (np.asarray(image) == (222, 174, 136)).all(axis=-1)
     image.paste(glaze(image, (150, 92, 74), skin * smooth_step(0.49, 0.60, x) * 0.75))
@@ -383,6 +387,14 @@ def _head(image: Image.Image, shape: Callable[[list[Point], Colour], None]) -> N
             skin * np.exp(-(((x - 0.462) / 0.03) ** 2) - (((y - 0.295) / 0.02) ** 2)) * 0.6,
         )
     )
+    hair = [(0.42, 0.235), (0.445, 0.145), (0.53, 0.105), (0.625, 0.155), (0.645, 0.26)]
+    hair += [(0.60, 0.345), (0.575, 0.30), (0.575, 0.225), (0.51, 0.185), (0.455, 0.20)]
+    shape(hair, (58, 36, 32))
+    shape([(0.60, 0.11), (0.66, 0.115), (0.68, 0.165), (0.64, 0.195), (0.595, 0.165)], (66, 42, 36))
+
+
+def _features(image: Image.Image) -> None:
+    """Draw eyes, brows, nose and mouth, in place."""
     pen = ImageDraw.Draw(image)
     for left, right, top in ((0.433, 0.467, 0.262), (0.495, 0.532, 0.262)):
         box = scaled([(left, top - 0.012), (right, top + 0.012)], image.size)
@@ -392,10 +404,6 @@ def _head(image: Image.Image, shape: Callable[[list[Point], Colour], None]) -> N
     nose = scaled([(0.479, 0.262), (0.466, 0.305), (0.484, 0.309)], image.size)
     pen.line(nose, (166, 108, 84), 4, joint="curve")
     pen.line(scaled([(0.463, 0.333), (0.481, 0.329), (0.502, 0.333)], image.size), (164, 70, 66), 6)
-    hair = [(0.42, 0.235), (0.445, 0.145), (0.53, 0.105), (0.625, 0.155), (0.645, 0.26)]
-    hair += [(0.60, 0.345), (0.575, 0.30), (0.575, 0.225), (0.51, 0.185), (0.455, 0.20)]
-    shape(hair, (58, 36, 32))
-    shape([(0.60, 0.11), (0.66, 0.115), (0.68, 0.165), (0.64, 0.195), (0.595, 0.165)], (66, 42, 36))
 
 
 def _book(image: Image.Image, shape: Callable[[list[Point], Colour], None]) -> None:
@@ -457,6 +465,22 @@ def composition() -> Image.Image:
     for i, colour in enumerate([(28, 40, 62), (206, 72, 48), (42, 92, 132), (238, 170, 58)]):
         ring(0.36, 0.36, 0.31 + 0.052 * i, 0.012 + 0.003 * i, colour, (0.2 * i, 1.9 + 0.5 * i))
         ring(0.71, 0.64, 0.235 + 0.03 * i, 0.007, colour, (3.2 - 0.3 * i, 5.2 + 0.2 * i))
+    _bars(image)
+
+    def along(u: Field, v: Field) -> Field:
+        first = np.arctan2(v - 0.36, u - 0.36) + math.pi / 2
+        second = np.arctan2(v - 0.64, u - 0.71) + math.pi / 2
+        return np.where(np.hypot(u - 0.36, v - 0.36) < np.hypot(u - 0.71, v - 0.64), first, second)
+
+    image = brush(image, rng, along, passes=((1800, 30, 7), (8000, 15, 3), (9000, 9, 2)), vary=9)
+    _bars(image)
+    image = brush(image, rng, along, base_blur=0.4, passes=((3000, 9, 2),), vary=9)
+    return finish(image, rng)
+
+
+def _bars(image: Image.Image) -> None:
+    """Draw the straight parts of the composition, in place."""
+    size = image.size
     pen = ImageDraw.Draw(image)
     bars: list[tuple[Point, Point, int, Colour]] = [
         ((0.06, 0.62), (0.92, 0.30), 12, (28, 40, 62)),
@@ -471,14 +495,6 @@ def composition() -> Image.Image:
         pen.rectangle((*box[0], *box[1]), (42, 92, 132) if i % 2 else (28, 40, 62))
     triangle = scaled([(0.80, 0.97), (0.96, 0.97), (0.90, 0.80)], size)
     pen.polygon(triangle, (206, 72, 48))
-
-    def along(u: Field, v: Field) -> Field:
-        first = np.arctan2(v - 0.36, u - 0.36) + math.pi / 2
-        second = np.arctan2(v - 0.64, u - 0.71) + math.pi / 2
-        return np.where(np.hypot(u - 0.36, v - 0.36) < np.hypot(u - 0.71, v - 0.64), first, second)
-
-    image = brush(image, rng, along, passes=((1800, 30, 7), (8000, 15, 3), (9000, 9, 2)), vary=9)
-    return finish(image, rng)
 
 
 WORKS = (

@@ -26,11 +26,11 @@ const REASONS = {
   encode_failed: "The video could not be written",
   cuda_oom: "The graphics card ran out of memory",
 };
-const TITLE = "Untitled";
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
-const MIN_RATIO = 0.66; // a narrower picture hangs on a mat, so that its label has room
+const MIN_RATIO = 0.6; // a narrower picture gets a wider place, so that its label has room
 
 const ratioOf = (work) => (work.width > 0 && work.height > 0 ? work.width / work.height : 4 / 3);
+const nameOf = (work) => work.title ?? (work.id || "Untitled");
 const bylineOf = (work) => [work.artist, work.year].filter((part) => part !== null).join(", ");
 const reasonOf = (work) => REASONS[work.code] ?? (work.code ?? work.status).replaceAll("_", " ");
 const motionText = (value) => (value === null ? null : Number(value.toPrecision(3)).toString());
@@ -77,7 +77,7 @@ function picture(work, open) {
   const frame = make("button", {
     type: "button",
     class: "frame",
-    "aria-label": `Open ${work.title ?? TITLE}`,
+    "aria-label": `Open ${nameOf(work)}`,
   });
   const poster = urlOf(work, "poster");
   if (poster === null) {
@@ -118,7 +118,7 @@ function picture(work, open) {
 function reason(work, open) {
   const frame = make(
     "button",
-    { type: "button", class: "frame reason", "aria-label": `Open ${work.title ?? TITLE}` },
+    { type: "button", class: "frame reason", "aria-label": `Open ${nameOf(work)}` },
     make("span", { class: "state", text: work.status }),
     make("span", { class: "why", text: reasonOf(work) }),
     make("span", { class: "message", dir: "auto", text: work.message ?? "No reason was recorded." }),
@@ -140,7 +140,7 @@ function chip(work) {
 function card(work, open) {
   const done = work.status === "done";
   const ratio = done ? ratioOf(work) : 1.1;
-  const title = make("button", { type: "button", class: "title", text: work.title ?? TITLE });
+  const title = make("button", { type: "button", class: "title", text: nameOf(work) });
   title.dir = "auto";
   title.addEventListener("click", () => open(work));
   const node = make(

@@ -119,9 +119,9 @@ function showing(work) {
     );
   }
   if (work.video === null) return make("div", { class: "reason", text: "No video was recorded." });
-  const label = `${work.title ?? TITLE}, video`;
+  const label = `${nameOf(work)}, video`;
   const node = video(work, { controls: true, preload: "metadata", "aria-label": label });
-  node.style.aspectRatio = ratioOf(work).toFixed(4);
+  node.style.setProperty("--natural", ratioOf(work).toFixed(4));
   if (!calm.matches) node.play().catch(() => {});
   return node;
 }
@@ -139,7 +139,7 @@ function releaseStage() {
 function showDetail(work, place, count) {
   stop();
   releaseStage();
-  dialog.querySelector("h2").textContent = work.title ?? TITLE;
+  dialog.querySelector("h2").textContent = nameOf(work);
   dialog.querySelector(".place").textContent =
     place < 0 ? "" : `${(place + 1).toLocaleString()} of ${count.toLocaleString()}`;
   dialog.querySelector('[data-go="-1"]').disabled = place <= 0;
