@@ -1,0 +1,61 @@
+"""Compaction: all rows so far in one snapshot, so that reading the ledger takes few requests.
+
+A numbered snapshot counts once the HEAD of its number exists. HEAD names every object the
+snapshot makes superfluous; these stay for a grace period, for readers that still hold an older
+HEAD. Both are create-only: of two compactions at once the second finds the number taken and
+leaves.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from catalogs import paths
+from catalogs.records import to_parquet, utc_text
+from catalogs.store import Store
+
+if TYPE_CHECKING:
+    from catalogs.ledger import Ledger
+
+GRACE = timedelta(days=7)
+
+
+def compact(store: Store, *, grace: timedelta = GRACE, now: datetime | None = None) -> int | None:
+    """Write a snapshot of the ledger; give back its number, None when there was nothing to do.
+
+    Objects covered for longer than `grace` by the HEADs before are deleted.
+    """
+    from catalogs.ledger import load
+
+    moment = now or datetime.now(UTC)
+    ledger = load(store)
+    sources = ledger.sources
+    oldest = utc_text(moment - grace)
+    expired = {path for path, since in sources.covered.items() if since < oldest}
+    fresh = [*sources.parts, *sources.records]
+    if not fresh:
+        store.delete(expired)
+        return None
+    numbered = [p for p in sources.manifest if not p.startswith(f"{paths.PARTS}/")]
+    seq = max(map(paths.sequence_of, numbered), default=0) + 1
+    if not store.create(paths.snapshot(seq), _snapshot(ledger)):
+        return None
+    since = utc_text(moment)
+    covered = {**dict.fromkeys([*fresh, *numbered], since), **sources.covered}
+    covered = {path: at for path, at in covered.items() if path not in expired}
+    head = {"snapshot": paths.snapshot(seq), "created": since, "covered": covered}
+    data = json.dumps(head, sort_keys=True, indent=1).encode()
+    if not store.create(paths.head(seq), data, "application/json"):
+        return None
+    store.delete(expired)
+    return seq
+
+
+def _snapshot(ledger: "Ledger") -> bytes:
+    """Write every attempt once, sorted by item."""
+    from catalogs.ledger import best_rows
+
+    table = ledger.columns()
+    table = table.take(best_rows(table, ("key", "attempt")))
+    order = [(name, "ascending") for name in ("item_id", "key", "attempt")]
+    return to_parquet(table.sort_by(order))

@@ -1,0 +1,294 @@
+"""The ledger: all that is known to have been done, read from snapshot, parts and records.
+
+Facts only grow and their union does not depend on order, so no lock guards them. Several rows may
+speak of one key; the best counts: done before anything else, then the higher attempt, then the
+earlier finish, then the smaller digest of its frames.
+
+What was written is found whatever happens at the same time: a sealing worker writes the part
+before it deletes the records, so records are listed before the manifest is; an object that was
+listed and is gone when read means that someone sealed or compacted meanwhile, and all is read anew.
+"""
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from catalogs import paths
+from catalogs.compaction import compact
+from catalogs.errors import StoreError
+from catalogs.records import TIMINGS, Record, from_parquet, from_table, parse, to_table
+from catalogs.seals import finished, reopen, seal_all, seal_leftovers, seal_shard, sealed_shards
+from catalogs.store import Store
+
+__all__ = [
+    "Ledger",
+    "Row",
+    "compact",
+    "finished",
+    "load",
+    "reopen",
+    "seal_all",
+    "seal_leftovers",
+    "seal_shard",
+    "sealed_shards",
+]
+
+_LOADS = 5
+_THREADS = 16
+_PLAIN = ("item_id", "key", "shard_id", "status", "code", "retryable", "attempt")
+_ORDER = ("finished_at", "frames_sha256")
+_log = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """What planning needs of one row; `place` finds the rest in the ledger."""
+
+    place: int
+    item_id: str
+    key: str
+    shard_id: str
+    status: str
+    code: str | None
+    retryable: bool | None
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The objects a ledger was read from, and what the newest HEAD says of the others."""
+
+    parts: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    manifest: tuple[str, ...] = ()
+    covered: Mapping[str, str] = field(default_factory=dict)
+    """Objects a snapshot made superfluous -> when (UTC text)."""
+
+
+class Ledger:
+    """Rows of the snapshot, of the parts it does not cover, and of records not yet sealed.
+
+    `retries` maps keys to the last attempt whose failure no longer counts. `leftovers` are the
+    records not yet sealed, by shard. Columns beyond those of `Row` are decoded only when asked for.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[bytes] = (),
+        leftovers: Sequence[Record] = (),
+        retries: Mapping[str, int] | None = None,
+        sources: Sources | None = None,
+    ) -> None:
+        self._files = tuple(files)
+        self._leftovers = tuple(leftovers)
+        self.retries = dict(retries or {})
+        self.sources = sources or Sources()
+
+    @cached_property
+    def leftovers(self) -> dict[str, list[Record]]:
+        """Records not yet in a manifest part, by shard."""
+        shards: dict[str, list[Record]] = {}
+        for record in self._leftovers:
+            shards.setdefault(record.shard_id, []).append(record)
+        return shards
+
+    def columns(self, names: Sequence[str] | None = None) -> Any:
+        """All rows there are, in reading order, as a pyarrow.Table of all or some columns."""
+        import pyarrow as pa
+
+        tables = [from_parquet(data, names) for data in self._files]
+        rest = to_table(self._leftovers)
+        return pa.concat_tables([*tables, rest if names is None else rest.select(names)])
+
+    @cached_property
+    def _plain(self) -> Any:
+        return self.columns((*_PLAIN, *_ORDER))
+
+    @cached_property
+    def _best(self) -> Any:
+        """Positions of the best row of each key (numpy int64)."""
+        return best_rows(self._plain, ("key",))
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        table = self._plain.take(self._best)
+        columns = [table[name].to_pylist() for name in _PLAIN]
+        return list(map(Row, self._best.tolist(), *columns))
+
+    @cached_property
+    def _by_key(self) -> dict[str, Row]:
+        return {row.key: row for row in self._rows}
+
+    @cached_property
+    def _current(self) -> dict[str, Row]:
+        """Latest row of each item among the best of its keys."""
+        table = self._plain.take(self._best)
+        return {self._rows[i].item_id: self._rows[i] for i in latest_rows(table).tolist()}
+
+    def __len__(self) -> int:
+        """Count the keys known."""
+        return len(self._best)
+
+    def find(self, key: str) -> Row | None:
+        """Best row of a key; None when nothing is known of it."""
+        return self._by_key.get(key)
+
+    def latest(self, item_id: str) -> Row | None:
+        """Row of an item that was finished last, under whatever key; None when there is none."""
+        return self._current.get(item_id)
+
+    def current(self, keys: Collection[str] | None = None) -> list[Row]:
+        """One row per item, the latest; or the rows of a plan's own keys. Sorted by item id."""
+        if keys is None:
+            chosen: Iterable[Row] = self._current.values()
+        else:
+            chosen = (self._by_key[key] for key in keys if key in self._by_key)
+        return sorted(chosen, key=lambda row: (row.item_id, row.key))
+
+    def table(self, keys: Collection[str] | None = None) -> Any:
+        """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
+        return self.columns().take([row.place for row in self.current(keys)])
+
+    def history(self, item_id: str) -> list[Record]:
+        """Every attempt at one item, oldest first."""
+        import pyarrow.compute as pc
+
+        names = self._plain["item_id"]
+        places = pc.indices_nonzero(pc.equal(names, item_id))
+        found = from_table(self.columns().take(places))
+        return sorted(found, key=lambda r: (r.finished_at or "", r.attempt))
+
+    def counts(self, keys: Collection[str] | None = None) -> Counter[tuple[str, str]]:
+        """How many current rows have a (status, code); the code is "" where there is none."""
+        return Counter((row.status, row.code or "") for row in self.current(keys))
+
+    def details(self, rows: Sequence[Row]) -> list[tuple[str | None, dict[str, str]]]:
+        """Recorded key material (JSON) and stage keys of some rows, in their order."""
+        if not rows:
+            return []
+        table = self.columns(("material", "keys")).take([row.place for row in rows])
+        maps = table["keys"].combine_chunks()
+        names, values = maps.keys.to_pylist(), maps.items.to_pylist()
+        ends = maps.offsets.to_pylist()
+        return [
+            (material, dict(zip(names[start:end], values[start:end], strict=True)))
+            for material, start, end in zip(
+                table["material"].to_pylist(), ends[:-1], ends[1:], strict=True
+            )
+        ]
+
+    def seconds(self) -> dict[str, float]:
+        """Median seconds of each timing (`t_fetch`, ...) over the rows that are done."""
+        import pyarrow.compute as pc
+
+        table = self.columns(("status", *TIMINGS))
+        table = table.filter(pc.equal(table["status"], "done"))
+        medians = {name: pc.quantile(table[name], q=0.5)[0].as_py() for name in TIMINGS}
+        return {name: value for name, value in medians.items() if value is not None}
+
+
+def best_rows(table: Any, group: Sequence[str]) -> Any:
+    """Positions of the best row of each group, ascending (numpy int64)."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = [table[name].combine_chunks().dictionary_encode().indices for name in group[:1]]
+    codes += [table[name].combine_chunks() for name in group[1:]]
+    if len(group) == 1 and len(pc.unique(table[group[0]])) == table.num_rows:
+        return np.arange(table.num_rows)
+    ranked = pa.table(
+        {
+            **{f"group{i}": code for i, code in enumerate(codes)},
+            "rank": pc.not_equal(table["status"], "done"),
+            "attempt": table["attempt"],
+            **{name: table[name] for name in _ORDER},
+        }
+    )
+    groups = [(f"group{i}", "ascending") for i in range(len(codes))]
+    order = [*groups, ("rank", "ascending"), ("attempt", "descending")]
+    return _first_of_groups(ranked, order + [(name, "ascending") for name in _ORDER], len(codes))
+
+
+def latest_rows(table: Any) -> Any:
+    """Positions of the row of each item that was finished last, ascending (numpy int64)."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    items = table["item_id"].combine_chunks().dictionary_encode()
+    if len(items.dictionary) == table.num_rows:
+        return np.arange(table.num_rows)
+    ranked = pa.table(
+        {
+            "group0": items.indices,
+            "finished_at": table["finished_at"],
+            "rank": pc.not_equal(table["status"], "done"),
+            "key": table["key"],
+        }
+    )
+    order = [("group0", "ascending"), ("finished_at", "descending"), ("rank", "ascending")]
+    return _first_of_groups(ranked, [*order, ("key", "ascending")], 1)
+
+
+def _first_of_groups(ranked: Any, order: list[tuple[str, str]], depth: int) -> Any:
+    """Sort and keep the first row of each group, given as positions in reading order."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    places = pc.sort_indices(ranked, sort_keys=order).to_numpy()
+    starts = np.zeros(len(places), dtype=bool)
+    starts[:1] = True
+    for i in range(depth):
+        values = ranked[f"group{i}"].to_numpy()[places]
+        starts[1:] |= values[1:] != values[:-1]
+    return np.sort(places[starts]).astype(np.int64)
+
+
+def load(store: Store) -> Ledger:
+    """Read the ledger: three listings, the newest HEAD, its snapshot, and what came after it."""
+    for _ in range(_LOADS):
+        ledger = _load_once(store)
+        if ledger is not None:
+            return ledger
+    raise StoreError(f"the manifest in {store.url} changes faster than it can be read")
+
+
+def _load_once(store: Store) -> Ledger | None:
+    """Read what is listed; None when some of it was sealed or compacted away meanwhile."""
+    listed = [info.path for info in store.list(paths.RECORDS)]
+    manifest = [info.path for info in store.list(paths.MANIFEST)]
+    wishes = [info.path for info in store.list(paths.RETRIES)]
+    heads = [path for path in manifest if path.startswith(f"{paths.HEADS}/")]
+    head_data = store.get(heads[-1]) if heads else b"{}"
+    if head_data is None:
+        return None
+    head = json.loads(head_data)
+    covered = head.get("covered", {})
+    parts = [p for p in manifest if p.startswith(f"{paths.PARTS}/") and p not in covered]
+    commits = [p for p in listed if paths.parse_record(p) and p not in covered]
+    files = _get_all(store, ([head["snapshot"]] if heads else []) + parts)
+    facts, asked = _get_all(store, commits), _get_all(store, wishes)
+    if None in files or None in facts or None in asked:
+        return None
+    records = {path: parse(data or b"") for path, data in zip(commits, facts, strict=True)}
+    for path in (path for path, record in records.items() if record is None):
+        _log.warning("the record %s is damaged; its work counts as not done", path)
+    good = {path: record for path, record in records.items() if record is not None}
+    retries: Counter[str] = Counter()
+    for data in asked:
+        retries |= Counter(json.loads(data or b"{}").get("keys", {}))
+    sources = Sources(tuple(parts), tuple(good), tuple(manifest), covered)
+    return Ledger([data for data in files if data], list(good.values()), retries, sources)
+
+
+def _get_all(store: Store, wanted: Sequence[str]) -> list[bytes | None]:
+    """Read many objects, several at a time; None for those that are gone."""
+    if len(wanted) < 4:
+        return [store.get(path) for path in wanted]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger") as pool:
+        return list(pool.map(store.get, wanted))

@@ -1,0 +1,158 @@
+"""Seals: a shard's records become one manifest part, and a finished plan costs one request.
+
+Order of writing: part, seal, then the records are deleted. Whatever is missing after a crash, the
+records or the part are there, and sealing again gives the same part. Two workers that seal one
+shard write the same part, or two parts that the ledger merges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from catalogs import paths
+from catalogs.errors import StoreError
+from catalogs.keys import digest_bytes
+from catalogs.records import Record, parse, to_parquet, to_table, utc_now
+from catalogs.shards import same_branch
+from catalogs.store import Store
+
+if TYPE_CHECKING:
+    from catalogs.ledger import Ledger, Row
+
+_JSON = "application/json"
+
+
+def seal_shard(
+    store: Store,
+    plan_key: str,
+    shard_id: str,
+    records: Iterable[Record],
+    *,
+    merge_leftovers: bool = False,
+) -> dict[str, Any]:
+    """Seal a shard whose works all have a record; give back the seal. Three requests.
+
+    `records` are all records of the shard under this plan that are not in a part yet;
+    `merge_leftovers` adds those found in the store (one listing, one request each).
+    """
+    facts = {record.path: record for record in records}
+    if merge_leftovers:
+        facts = {**_read_records(store, shard_id, facts), **facts}
+    rows = sorted(facts.values(), key=lambda r: (r.item_id, r.key, r.attempt, r.to_bytes()))
+    part = _write_part(store, shard_id, rows)
+    seal = {
+        "plan_key": plan_key,
+        "shard_id": shard_id,
+        "parts": [part] if part else [],
+        "counts": _counts(rows),
+        "sealed_at": utc_now(),
+    }
+    path = paths.seal(plan_key, shard_id)
+    if not store.create(path, _json(seal), _JSON):
+        seal = _amend(store, path, seal)
+    store.delete(facts)
+    return seal
+
+
+def seal_leftovers(store: Store, plan_key: str, ledger: Ledger) -> int:
+    """Seal the records a crash left behind; give back how many shards had any."""
+    for shard_id, records in ledger.leftovers.items():
+        seal_shard(store, plan_key, shard_id, records)
+    return len(ledger.leftovers)
+
+
+def _write_part(store: Store, shard_id: str, rows: list[Record]) -> str | None:
+    """Write the manifest part, named by its content; an equal one there already will do."""
+    if not rows:
+        return None
+    data = to_parquet(to_table(rows))
+    path = paths.manifest_part(shard_id, digest_bytes(data))
+    store.create(path, data, "application/vnd.apache.parquet")
+    return path
+
+
+def _read_records(store: Store, shard_id: str, known: Mapping[str, Record]) -> dict[str, Record]:
+    """Read the shard's records that are not known yet; damaged ones do not count."""
+    found = {}
+    for info in store.list(paths.records(shard_id)):
+        record = None if info.path in known else parse(store.get(info.path) or b"")
+        if record is not None:
+            found[info.path] = record
+    return found
+
+
+def _counts(rows: Iterable[Record]) -> dict[str, int]:
+    """Works by status, each work once, by the status its best attempt has."""
+    best: dict[str, str] = {}
+    for row in sorted(rows, key=lambda r: (r.status == "done", r.attempt)):
+        best[row.key] = row.status
+    return dict(sorted(Counter(best.values()).items()))
+
+
+def _amend(store: Store, path: str, seal: dict[str, Any]) -> dict[str, Any]:
+    """Add a later part to the seal that stands; the seal informs, the parts are the facts."""
+    data = store.get(path)
+    stands = json.loads(data) if data else {"parts": []}
+    if set(seal["parts"]) <= set(stands["parts"]):
+        return stands if data else seal
+    counts = Counter(stands.get("counts", {})) + Counter(seal["counts"])
+    parts = sorted({*stands["parts"], *seal["parts"]})
+    merged = {**seal, "parts": parts, "counts": dict(sorted(counts.items()))}
+    store.put(path, _json(merged), _JSON)
+    return merged
+
+
+def finished(store: Store, plan_key: str) -> dict[str, Any] | None:
+    """Give the seal of the whole plan, None while works remain. One request."""
+    data = store.get(paths.seal_all(plan_key))
+    return json.loads(data) if data is not None else None
+
+
+def seal_all(store: Store, plan_key: str, counts: Mapping[str, int]) -> dict[str, Any]:
+    """Declare the plan finished; `counts` (works by status) are kept in the seal. One request."""
+    seal = {"plan_key": plan_key, "counts": dict(counts), "sealed_at": utc_now()}
+    store.create(paths.seal_all(plan_key), _json(seal), _JSON)
+    return seal
+
+
+def sealed_shards(store: Store, plan_key: str) -> set[str]:
+    """Shards sealed under a plan. One listing."""
+    whole = paths.seal_all(plan_key)
+    listed = (info.path for info in store.list(paths.seals(plan_key)))
+    return {path.rpartition("/")[2].removesuffix(".json") for path in listed if path != whole}
+
+
+def reopen(store: Store, rows: Iterable[Row], *, reason: str = "") -> int:
+    """Let failed rows be tried again; give back how many. Done rows are left as they are.
+
+    Their attempts so far no longer count against them. The seals of all plans are removed, and
+    those of the shards that can hold these items.
+    """
+    chosen = [row for row in rows if row.status != "done"]
+    if not chosen:
+        return 0
+    wish = {
+        "created": utc_now(),
+        "reason": reason,
+        "keys": {row.key: row.attempt for row in chosen},
+    }
+    taken = [paths.sequence_of(info.path) for info in store.list(paths.RETRIES)]
+    first = max(taken, default=0) + 1
+    if not any(store.create(paths.retry(first + i), _json(wish), _JSON) for i in range(100)):
+        raise StoreError(f"no free name for a retry in {store.url}")
+    shards = {row.shard_id for row in chosen}
+    store.delete(info.path for info in store.list(paths.SEALS) if _concerned(info.path, shards))
+    return len(chosen)
+
+
+def _concerned(path: str, shards: Iterable[str]) -> bool:
+    """Whether a seal speaks of a whole plan, or of a shard on the branch of one of `shards`."""
+    name = path.rpartition("/")[2].removesuffix(".json")
+    return name == "ALL" or any(same_branch(name, shard) for shard in shards)
+
+
+def _json(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, sort_keys=True, indent=1).encode()
