@@ -39,6 +39,9 @@ PEOPLE_RULES = frozenset(
     ]
 )
 PEOPLE_GENRES = frozenset(("portrait", "nude_painting"))
+# What may not fire where no person is the subject: "old town", "st petersburg", "book and skull".
+FIGURE_RULES = frozenset(["portrait", "figures", "holy", "reading"])
+SCENE_GENRES = frozenset(["landscape", "cityscape", "still_life"])
 ABSTRACT = "abstract_painting"
 
 # How much should move, by rule or genre; all others are medium.
@@ -83,7 +86,7 @@ class Lexicon:
     rules: Sequence[tuple[str, tuple[str, ...]]]
     genre: Mapping[str, tuple[str, ...]]
     style: Mapping[str, tuple[str, ...]]
-    generic: str
+    generic: tuple[str, ...]
     digest: str
 
     @property
@@ -96,7 +99,7 @@ class Lexicon:
     ) -> Choice:
         """The prompt of one work; its id picks among a rule's sentences."""
         if genre != ABSTRACT and title:
-            index = self._title_rule(title, genre in PEOPLE_GENRES)
+            index = self._title_rule(title, genre)
             if index is not None:
                 rule, variants = self.rules[index]
                 return Choice(pick(work, variants), "title", rule, motion(rule))
@@ -105,12 +108,14 @@ class Lexicon:
         for style in styles or ():
             if style in self.style:
                 return Choice(pick(work, self.style[style]), "style", style, motion(style))
-        return Choice(self.generic, "generic", "generic", "medium")
+        return Choice(pick(work, self.generic), "generic", "generic", "medium")
 
-    def _title_rule(self, title: str, people_only: bool) -> int | None:
+    def _title_rule(self, title: str, genre: str | None) -> int | None:
         hits = [self.rule_of_word[w] for w in words(title) if w in self.rule_of_word]
-        if people_only:
+        if genre in PEOPLE_GENRES:
             hits = [index for index in hits if self.rules[index][0] in PEOPLE_RULES]
+        elif genre in SCENE_GENRES:
+            hits = [index for index in hits if self.rules[index][0] not in FIGURE_RULES]
         return min(hits, default=None)
 
 
@@ -152,7 +157,7 @@ def load_lexicon(path: Path | None = None) -> Lexicon:
             rules,
             {name: tuple(texts) for name, texts in content["genre"].items()},
             {name: tuple(texts) for name, texts in content["style"].items()},
-            content["generic"],
+            tuple(content["generic"]),
             hashlib.sha256(raw).hexdigest(),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -13,8 +13,8 @@ _REST = re.compile(
     r"(?:\((?P<copy>[0-9]{1,9})\))?",
     re.DOTALL,
 )
-# WikiArt's stand-ins for a work without a title.
-_UNTITLED = re.compile(r"not[-_](?:detected|identified)(?![^\W_])")
+# What WikiArt writes for a work without a title.
+_UNTITLED = re.compile(r"not[-_]detected(?![^\W_])")
 _PARTICLES = frozenset(
     [
         "van",
