@@ -1,5 +1,6 @@
 """Paint for the sample works: colour fields, strokes that follow a direction, canvas grain."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -124,3 +125,16 @@ def _spline(a: float, b: float, c: float, d: float, t: float) -> float:
     return 0.5 * (
         2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3
     )
+
+
+def leaf(
+    image: Image.Image, at: Point, angle: float, length: float, colour: Colour, plump: float = 0.2
+) -> None:
+    """Draw a leaf or petal from a point along an angle; lengths in image widths, in place."""
+    cx, cy = at[0] * image.width, at[1] * image.height
+    reach = length * image.width
+    dx, dy = math.cos(angle) * reach, math.sin(angle) * reach
+    ox, oy = -dy * plump, dx * plump
+    shape = [(cx, cy), (cx + dx * 0.5 + ox, cy + dy * 0.5 + oy), (cx + dx, cy + dy)]
+    shape.append((cx + dx * 0.5 - ox, cy + dy * 0.5 - oy))
+    ImageDraw.Draw(image).polygon(curve(shape, 5), colour)
