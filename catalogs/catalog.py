@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from catalogs.builders.columns import nearest
+from catalogs.builders.source import build_source, open_source
 from catalogs.errors import ConfigError, StoreError
-from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform, with_metadata
+from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import numpy as np
 
     from catalogs.validation import BuildResult
+
+__all__ = [
+    "build_source",
+    "catalog_digest",
+    "open_source",
+    "read_catalog",
+    "select",
+    "write_catalog",
+]
 
 ROW_GROUP = 5_000
 
@@ -228,8 +237,6 @@ def _matching_ids(table: pa.Table, where: str) -> pa.Array:
 
 
 def _explain(where: str, error: Exception) -> str:
-    from catalogs.builders.columns import nearest
-
     message = str(error)
     unknown = re.search(r'[Cc]olumn "([^"]+)" not found|column named "([^"]+)"', message)
     if unknown:
@@ -238,70 +245,3 @@ def _explain(where: str, error: Exception) -> str:
         return f"where: there is no column {name!r}{hint}."
     first = message.partition("\n")[0].strip()
     return f"where: {where!r} is not a valid expression: {first}"
-
-
-def build_source(
-    path: str | Path, mapping: Mapping[str, str] | None = None, **options: Any
-) -> BuildResult:
-    """The catalog of whatever is at a path: our Parquet, a table, images, WikiArt lists, HF shards.
-
-    `options` go to the builder. Raises ConfigError for what is missing or of no known kind.
-    """
-    from catalogs.builders.table import SUFFIXES, build_table
-
-    location = str(path)
-    if location.startswith(("http://", "https://")):
-        raise ConfigError(f"{location}: sources on the web are not read; download it first.")
-    source = Path(location).expanduser()
-    if "://" not in location and source.is_dir():
-        return _build_directory(source, mapping, options)
-    if Path(location).suffix.lower() in SUFFIXES:
-        if _holds_images(location):
-            from catalogs.builders.huggingface import build_huggingface
-
-            return build_huggingface(location, **options)
-        return build_table(location if "://" in location else source, mapping, **options)
-    if "://" in location:
-        from catalogs.builders.huggingface import build_huggingface
-
-        return build_huggingface(location, **options)
-    if not source.exists():
-        raise ConfigError(f"{location}: there is no such folder or file.")
-    raise ConfigError(
-        f"{location}: a source is a folder of images or a table ({', '.join(SUFFIXES)})."
-    )
-
-
-def _build_directory(
-    source: Path, mapping: Mapping[str, str] | None, options: dict[str, Any]
-) -> BuildResult:
-    if (source / "Style" / "style_train.csv").is_file():
-        from catalogs.builders.wikiart import build_wikiart
-
-        return build_wikiart(source, **options)
-    if any(_holds_images(str(file)) for file in sorted(source.rglob("*.parquet"))[:1]):
-        from catalogs.builders.huggingface import build_huggingface
-
-        return build_huggingface(source, **options)
-    from catalogs.builders.folder import build_folder
-
-    return build_folder(source, mapping=mapping, **options)
-
-
-def _holds_images(location: str) -> bool:
-    """Whether this is a local Parquet file with a column of embedded images."""
-    import pyarrow.parquet as pq
-
-    from catalogs.builders.table import is_image
-
-    if Path(location).suffix.lower() != ".parquet" or not Path(location).is_file():
-        return False
-    try:
-        return any(is_image(field.type) for field in pq.read_schema(location))
-    except (pa.ArrowException, OSError):
-        return False
-
-
-def open_source(path: str | Path, mapping: Mapping[str, str] | None = None) -> pa.Table:
-    """The catalog table of a folder, a Parquet file, a CSV or JSON-lines table, whatever it is."""
-    return with_metadata(build_source(path, mapping).table, {"opened_from": str(path)})

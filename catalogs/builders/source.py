@@ -1,0 +1,76 @@
+"""Which builder a path belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from catalogs.builders.folder import build_folder
+from catalogs.builders.huggingface import build_huggingface
+from catalogs.builders.table import SUFFIXES, build_table, is_image
+from catalogs.builders.wikiart import build_wikiart
+from catalogs.errors import ConfigError
+from catalogs.images import local_path, open_url
+from catalogs.validation import BuildResult
+
+
+def build_source(
+    path: str | Path, mapping: Mapping[str, str] | None = None, **options: Any
+) -> BuildResult:
+    """The catalog of whatever is at a path: our Parquet, a table, images, WikiArt lists, HF shards.
+
+    `options` go to the builder. Raises ConfigError for what is missing or of no known kind.
+    """
+    location = str(path)
+    if location.startswith(("http://", "https://")):
+        raise ConfigError(f"{location}: sources on the web are not read; download it first.")
+    is_url = "://" in location and not location.startswith("file://")
+    source = local_path(location) or Path()
+    source = source.expanduser()
+    if not is_url and source.is_dir():
+        return _build_directory(source, mapping, options)
+    if Path(location).suffix.lower() in SUFFIXES:
+        if _holds_images(location if is_url else str(source)):
+            return build_huggingface(location, mapping=mapping, **options)
+        return build_table(location if is_url else source, mapping, **options)
+    if is_url:
+        return build_huggingface(location, mapping=mapping, **options)
+    if not source.exists():
+        raise ConfigError(f"{location}: there is no such folder or file.")
+    raise ConfigError(
+        f"{location}: a source is a folder of images or a table ({', '.join(SUFFIXES)})."
+    )
+
+
+def open_source(path: str | Path, mapping: Mapping[str, str] | None = None) -> pa.Table:
+    """The catalog table of a folder, a Parquet file, a CSV or JSON-lines table, whatever it is."""
+    return build_source(path, mapping).table
+
+
+def _build_directory(
+    source: Path, mapping: Mapping[str, str] | None, options: dict[str, Any]
+) -> BuildResult:
+    if (source / "Style" / "style_train.csv").is_file():
+        return build_wikiart(source, **options)
+    tables = sorted(path for path in source.rglob("*.parquet") if path.is_file())
+    if tables and _holds_images(str(tables[0])):
+        return build_huggingface(source, mapping=mapping, **options)
+    return build_folder(source, mapping=mapping, **options)
+
+
+def _holds_images(location: str) -> bool:
+    """Whether this is a Parquet file with a column of embedded images."""
+    import pyarrow.parquet as pq
+
+    if Path(location).suffix.lower() != ".parquet":
+        return False
+    try:
+        if "://" not in location:
+            return any(is_image(field.type) for field in pq.read_schema(location))
+        with open_url(location) as stream:
+            return any(is_image(field.type) for field in pq.read_schema(stream))
+    except (pa.ArrowException, OSError):
+        return False  # the builder says what is wrong with it
