@@ -151,13 +151,15 @@ def digest_bytes(data: bytes | memoryview) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 
 
-def item_slug(item_id: ItemId | str) -> str:
+def item_slug(item_id: ItemId | str, label: str = "") -> str:
     """Readable path component for any id: `[a-z0-9.-]`, no leading dot, at most 69 characters.
+
+    It reads like `label` where one is given, else like the id.
 
     The readable part may coincide for several ids; the eight hex digits of the id's own hash that
     end it keep them apart, also on file systems that ignore case.
     """
-    ascii_text = unicodedata.normalize("NFKD", item_id).encode("ascii", "ignore").decode().lower()
+    ascii_text = unicodedata.normalize("NFKD", label or item_id).encode("ascii", "ignore").decode().lower()
     text = re.sub(r"[^a-z0-9.]+", "-", ascii_text)
     text = re.sub(r"\.{2,}", ".", text).strip("-.")[:_SLUG_LENGTH].strip("-.") or "item"
     raw = item_id.encode(errors="surrogatepass")

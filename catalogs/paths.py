@@ -58,14 +58,22 @@ def cache_object(stage: str, key: StageKey | str, ext: str) -> str:
     return f"{CACHE}/{_component(stage)}/{key[:2]}/{key}.{_component(ext)}"
 
 
-def output_folder(item_id: ItemId | str, key: StageKey | str, digest: Digest | str) -> str:
-    """Folder of one result's files: named by item, key and content, so no two attempts share it."""
-    return f"{VIDEOS}/{item_slug(item_id)}/{_component(key)[:12]}-{_component(digest)[:12]}"
+def output_folder(
+    item_id: ItemId | str, key: StageKey | str, digest: Digest | str, *, label: str = ""
+) -> str:
+    """Folder of one result's files: named by item, key and content, so no two attempts share it.
+
+    `label` (artist and title) makes the name readable; it never decides which item it is.
+    """
+    name = item_slug(item_id, label)
+    return f"{VIDEOS}/{name}/{_component(key)[:12]}-{_component(digest)[:12]}"
 
 
-def output(item_id: ItemId | str, key: StageKey | str, digest: Digest | str, name: str) -> str:
+def output(
+    item_id: ItemId | str, key: StageKey | str, digest: Digest | str, name: str, *, label: str = ""
+) -> str:
     """Path of one output file (`video.mp4`, `preview.webp`, `poster.jpg`, `frames.mkv`)."""
-    return f"{output_folder(item_id, key, digest)}/{_component(name)}"
+    return f"{output_folder(item_id, key, digest, label=label)}/{_component(name)}"
 
 
 def records(shard_id: str | None = None) -> str:
