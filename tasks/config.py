@@ -10,7 +10,7 @@ from typing import Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from epa_core.cards import MODELS, PROXIES, ModelCard
+from epa_core.cards import ModelCard, model_card, proxy_card
 from tasks import animate, distill, encode, measure, prepare, proxy
 from tasks.base import Params, Settings
 
@@ -46,7 +46,7 @@ class Recipe(Settings):
     @property
     def card(self) -> ModelCard:
         """The card of the chosen model."""
-        return MODELS[self.model.name]
+        return model_card(self.model.name)
 
     @property
     def uses_proxy(self) -> bool:
@@ -116,8 +116,10 @@ class RunConfig(Recipe):
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
-        _known("model.name", self.model.name, MODELS)
-        _known("proxy.name", self.proxy.name, PROXIES)
+        model_card(self.model.name)  # raises with the nearest name
+        proxy_card(self.proxy.name)
+        if self.uses_proxy and self.proxy.name == "none":
+            raise ValueError(f"variant {self.variant!r} needs a proxy; proxy.name is 'none'")
         return self
 
     def recipe(self) -> Recipe:
@@ -130,14 +132,3 @@ class RunConfig(Recipe):
 RUNTIME_ONLY = frozenset(
     {"catalog", "output", "title", "where", "limit", "columns", "prompts", "execution"}
 )
-
-
-def _known(field: str, value: str, known: object) -> None:
-    from difflib import get_close_matches
-
-    names = list(known)  # type: ignore[call-overload]  # a dict of cards
-    if value in names:
-        return
-    near = get_close_matches(value, names, 1, 0.4)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{field}: unknown name {value!r}{hint} Known: {', '.join(sorted(names))}.")

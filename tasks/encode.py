@@ -20,13 +20,13 @@ VERSION = 1
 class Params(_Params):
     """How the frames are written."""
 
-    fps: int | None = Field(None, ge=1, le=120, description="frames per second; model's if empty")
-    crf: int = Field(18, ge=0, le=51, description="H.264 quality, lower is better")
+    fps: int | None = Field(None, ge=1, le=240, description="frames per second; model's if empty")
+    crf: int = Field(18, ge=1, le=51, description="H.264 quality, lower is better")
     preset: Literal["ultrafast", "veryfast", "medium", "slow"] = "veryfast"
     loop: Literal["none", "ping-pong", "cross-fade"] = "none"
     cross_fade_frames: int = Field(4, ge=1, le=64)
     archive: bool = Field(False, description="also write lossless frames.mkv (FFV1)")
-    preview_side: int = Field(256, ge=16, le=2048, description="longer side of preview.webp")
+    preview_side: int = Field(256, ge=16, le=4096, description="longer side of preview.webp")
     mark_ai: bool = Field(True, description="mark the files as made by a trained model (IPTC)")
 
 

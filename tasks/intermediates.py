@@ -8,10 +8,13 @@ that a resumed run continues from exactly what an uninterrupted one had.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import PIL.Image
     import torch
 
 LATENTS = "safetensors"
@@ -20,6 +23,33 @@ PICTURE = "png"
 
 class Damaged(ValueError):
     """A cached object is not what was written; it is to be recomputed."""
+
+
+def picture_to_bytes(image: PIL.Image.Image, facts: Mapping[str, str]) -> bytes:
+    """PNG bytes of an RGB picture, with ``facts`` in its text chunks."""
+    from PIL.PngImagePlugin import PngInfo
+
+    texts = PngInfo()
+    for name, value in facts.items():
+        texts.add_text(name, value)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1, pnginfo=texts)
+    return buffer.getvalue()
+
+
+def picture_from_bytes(data: bytes) -> tuple[PIL.Image.Image, dict[str, str]]:
+    """The RGB picture and its facts. Raises Damaged."""
+    import PIL.Image
+
+    from epa_core.errors import ItemError
+    from epa_core.media.images import from_png
+
+    try:
+        image = from_png(data)
+    except ItemError as error:
+        raise Damaged(f"cached picture cannot be read: {error.message}") from error
+    texts = PIL.Image.open(io.BytesIO(data), formats=["PNG"]).info
+    return image, {k: v for k, v in texts.items() if isinstance(v, str)}
 
 
 def rounded(latents: torch.Tensor, dtype: str) -> torch.Tensor:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-from tasks.proxy import ProxyMaker
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+    from epa_core.cards import Proxy
 
 _lock = threading.Lock()
 
@@ -35,10 +35,10 @@ def model(
         return _model(name, source, revision, dtype, resolve_device(device))
 
 
-def proxy_maker(name: str, source: str | None, revision: str | None, device: str) -> ProxyMaker:
+def proxy_maker(name: str) -> Proxy:
     """The proxy maker, loaded at the first call. Raises UnsupportedError."""
     with _lock:
-        return _proxy(name, source, revision, resolve_device(device))
+        return _proxy(name)
 
 
 def release() -> None:
@@ -58,7 +58,7 @@ def _model(
 
 
 @lru_cache(maxsize=1)
-def _proxy(name: str, source: str | None, revision: str | None, device: str) -> Any:
+def _proxy(name: str) -> Proxy:
     from epa_core.cards import load_proxy
 
-    return load_proxy(name, source=source, revision=revision, device=device)
+    return load_proxy(name)

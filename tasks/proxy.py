@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from epa_core.errors import ItemError
 from tasks.base import Params as _Params
@@ -13,29 +13,19 @@ from tasks.base import Params as _Params
 if TYPE_CHECKING:
     import PIL.Image
 
+    from epa_core.cards import Proxy
+
 VERSION = 1
 
 
 class Params(_Params):
     """Which proxy maker draws, and how."""
 
-    name: str = Field("preview", description="a proxy of `epa models`, or `given`")
-    source: str | None = Field(None, description="local folder or hub id of its weights")
-    revision: str | None = Field(None, description="commit of the hub repository")
-    options: dict[str, JsonValue] = Field({}, description="further settings of the maker")
-
-
-class ProxyMaker(Protocol):
-    """Anything that redraws paintings; sizes in = sizes out."""
-
-    def make(
-        self, images: list[PIL.Image.Image], prompts: list[str], seeds: list[int]
-    ) -> list[PIL.Image.Image]:
-        """One proxy per image."""
+    name: str = Field("preview", description="a proxy of `epa models`")
 
 
 def run(
-    maker: ProxyMaker,
+    maker: Proxy,
     images: Sequence[PIL.Image.Image],
     prompts: Sequence[str],
     seeds: Sequence[int],

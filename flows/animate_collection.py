@@ -1,0 +1,67 @@
+"""The flow: plan, proxy pass, animation pass, compact, gallery; one task run per shard and pass.
+
+Everything it knows it reads from the store, so retrying, re-running, resuming and a second
+deployment are all the same operation: plan, then do what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from prefect import flow
+
+from catalogs.plan import Plan
+from flows.artifacts import publish_shards, publish_summary
+from flows.progress import PassProgress
+from flows.wrap_up import Summary, wrap_up
+from tasks import models
+from tasks.collection import Collection, register
+from tasks.config import RunConfig
+from tasks.prefect_tasks import animate_shard, proxy_shard
+
+log = logging.getLogger("epa")
+
+
+@flow(name="animate-collection", flow_run_name="{run.title}", persist_result=False)
+def animate_collection(run: RunConfig) -> dict[str, Any]:
+    """Animate every work of ``run`` that is not done yet; the collection's summary as JSON."""
+    started = time.monotonic()
+    collection = Collection.open(run)
+    register(collection)
+    done = collection.finished_summary()
+    if done is not None:
+        log.info("nothing to do: the whole plan is finished")
+        return Summary.finished(collection, done).as_json()
+    plan = collection.plan
+    log.info("plan: %d works, %s", plan.total, dict(plan.counts))
+    shards: dict[str, Counter[str]] = {str(name): Counter() for name in plan.shards}
+    if collection.recipe.uses_proxy and collection.recipe.proxy.name != "given":
+        _pass("proxies", collection, plan, proxy_shard, shards)
+        models.release()  # the proxy maker's memory belongs to the video model now
+    _pass("videos", collection, plan, animate_shard, shards)
+    publish_shards(shards)
+    summary = wrap_up(collection, time.monotonic() - started)
+    publish_summary(summary)
+    return summary.as_json()
+
+
+def _pass(
+    name: str,
+    collection: Collection,
+    plan: Plan,
+    task: Callable[[RunConfig, str], dict[str, int]],
+    shards: dict[str, Counter[str]],
+) -> None:
+    """Run one task per shard, in this process, with its progress shown."""
+    with PassProgress(name, len(plan.pending)) as progress:
+        collection.on_record = progress.add
+        for shard_id in shards:
+            start = time.monotonic()
+            counts = task(collection.run, shard_id)
+            shards[shard_id].update(counts)
+            shards[shard_id]["seconds"] += round(time.monotonic() - start)
+            log.info("%s, shard %s: %s", name, shard_id, dict(counts))

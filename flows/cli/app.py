@@ -1,0 +1,70 @@
+"""Assembles the commands and turns errors into one sentence and an exit code.
+
+Exit codes: 0 all works done, 1 some works failed, 2 usage or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from flows.cli import catalog, collection, run, single
+
+app = typer.Typer(
+    name="epa",
+    help="Bring whole art collections to life: catalog -> proxy -> distil -> fuse -> animate -> "
+    "video, manifest and gallery. Every command resumes where it stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: colours would cost half of the start-up time
+)
+run.register(app)
+single.register(app)
+collection.register(app)
+app.add_typer(catalog.app, name="catalog")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    from catalogs.errors import ConfigError, StoreError
+    from epa_core.errors import ItemError, UnsupportedError
+
+    _quiet_defaults()
+    try:
+        app()
+    except (ConfigError, UnsupportedError) as error:
+        _say(str(error))
+        sys.exit(2)
+    except ItemError as error:
+        _say(f"{error.message} [{error.code}]")
+        sys.exit(1)
+    except StoreError as error:
+        _say(f"{error} (what was recorded stays recorded; run the same command again)")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("stopped; what is done stays done, run the same command again to go on")
+        sys.exit(130)
+    except BrokenPipeError:  # `epa manifest OUT | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(sentence: str) -> None:
+    typer.echo(f"epa: {sentence}", err=True)
+
+
+def _quiet_defaults() -> None:
+    """Settings of Prefect that suit a command line; the user's own environment wins."""
+    defaults = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "epa",
+    }
+    if "PREFECT_API_URL" not in os.environ:
+        # Without a server nobody reads Prefect's own lines; with one they are its pages' log.
+        defaults["PREFECT_LOGGING_LEVEL"] = "ERROR"
+    for name, value in defaults.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,79 @@
+"""Commands on a collection: status, manifest, why, retry, gallery."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Where = Annotated[str, typer.Argument(help="folder or URL of a collection", metavar="OUT")]
+
+
+class Format(StrEnum):
+    """How `epa manifest` writes its rows."""
+
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    for command in (status, manifest, why, retry, gallery):
+        app.command()(command)
+
+
+def status(
+    out: Where, json: Annotated[bool, typer.Option("--json", help="for programs")] = False
+) -> None:
+    """Count the works of a collection by state and failure code."""
+    from flows.inspect import print_status
+
+    print_status(out, as_json=json)
+
+
+def manifest(
+    out: Where,
+    format: Annotated[Format, typer.Option(help="csv, json (lines) or parquet")] = Format.CSV,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="a file")] = None,
+) -> None:
+    """Write the manifest of a collection: one row per work."""
+    from flows.inspect import write_manifest
+
+    write_manifest(out, format.value, output)
+
+
+def why(out: Where, item: Annotated[str, typer.Argument(help="id of a work")]) -> None:
+    """Say what happened to one work, what it is made from, and what a run would do with it."""
+    from flows.inspect import print_why
+
+    print_why(out, item)
+
+
+def retry(
+    out: Where,
+    reason: Annotated[list[str] | None, typer.Option(help="only this failure code")] = None,
+    item: Annotated[list[str] | None, typer.Option(help="only this work")] = None,
+    run: Annotated[bool, typer.Option(help="run at once, or only mark")] = True,
+) -> None:
+    """Try the failed works of a collection again."""
+    from flows.cli.run import execute
+    from flows.collection import open_run
+    from flows.inspect import ask_retry
+
+    count = ask_retry(out, reason or [], item or [])
+    typer.echo(f"{count} works are to be tried again")
+    if run and count:
+        execute(open_run(out))
+
+
+def gallery(out: Where) -> None:
+    """Write the gallery of a collection anew."""
+    from flows.collection import open_run
+    from flows.wrap_up import refresh_gallery
+    from tasks.collection import Collection
+
+    collection = Collection.open(open_run(out))
+    typer.echo(collection.store.uri(refresh_gallery(collection)))

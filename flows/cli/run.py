@@ -1,0 +1,128 @@
+"""Commands that make videos of a collection: demo, animate, run, plan, init."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from tasks.config import RunConfig
+
+Output = Annotated[str, typer.Option("--output", "-o", help="folder or object-store URL")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands to the command line."""
+    for command in (demo, animate, run, plan, init):
+        app.command()(command)
+
+
+def demo(output: Output = "demo-output") -> None:
+    """Animate six built-in sample works with the preview model: no weights, no server, no GPU."""
+    from catalogs.sample import write_sample
+
+    folder = write_sample(Path(output) / "paintings")
+    animate(str(folder), output)
+
+
+def animate(
+    source: Annotated[str, typer.Argument(help="folder of pictures, or catalog (Parquet, CSV)")],
+    output: Output,
+    model: Annotated[str | None, typer.Option(help="a model of `epa models`")] = None,
+    source_of_model: Annotated[
+        str | None, typer.Option("--weights", help="local folder or hub id of the model's weights")
+    ] = None,
+    proxy: Annotated[str | None, typer.Option(help="a proxy of `epa models`")] = None,
+    prompt: Annotated[str | None, typer.Option(help="one motion prompt for all works")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition on catalog columns")] = None,
+    limit: Annotated[int | None, typer.Option(help="at most this many works", min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the run", min=0)] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="any other setting of a run file: encode.fps=12"),
+    ] = None,
+) -> None:
+    """Animate SOURCE into OUTPUT. The same call again goes on where the last one stopped."""
+    from flows.collection import prepare_run
+
+    given: dict[str, Any] = {
+        "model.name": model,
+        "model.source": source_of_model,
+        "proxy.name": proxy,
+        "prompts.text": prompt,
+        "where": where,
+        "limit": limit,
+        "seed": seed,
+        **_parse_settings(settings or []),
+    }
+    execute(prepare_run(source, output, {k: v for k, v in given.items() if v is not None}))
+
+
+def run(
+    run_file: Annotated[str, typer.Argument(help="RUN.yaml, see `epa init`")],
+) -> None:
+    """Run a run file. The same call again goes on where the last one stopped."""
+    from tasks.runfile import load_run_file
+
+    execute(load_run_file(run_file))
+
+
+def plan(
+    run_file: Annotated[str, typer.Argument(help="RUN.yaml, or the folder of a collection")],
+    json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
+) -> None:
+    """Show what a run would do, and why, without doing it."""
+    from flows.report import print_plan
+    from tasks.collection import Collection
+    from tasks.runfile import load_run_file
+
+    path = run_file if run_file.endswith((".yaml", ".yml")) else f"{run_file.rstrip('/')}/run.yaml"
+    collection = Collection.open(load_run_file(path))
+    print_plan(collection.plan, as_json=json)
+
+
+def init(
+    run_file: Annotated[Path, typer.Argument(help="where to write it")] = Path("RUN.yaml"),
+) -> None:
+    """Write a commented run file with every setting at its default."""
+    from catalogs.errors import ConfigError
+    from flows.template import run_template
+
+    try:
+        with run_file.open("x", encoding="utf-8") as file:
+            file.write(run_template())
+    except FileExistsError:
+        raise ConfigError(f"{run_file} exists already; name another file") from None
+    except OSError as error:
+        raise ConfigError(f"{run_file} cannot be written: {error.strerror}") from error
+    typer.echo(f"wrote {run_file}; set catalog and output in it, then: epa run {run_file}")
+
+
+def execute(run: RunConfig) -> None:
+    """Run and report; exits with 1 when works failed."""
+    from flows.collection import run_collection
+    from flows.report import print_summary
+
+    summary = run_collection(run)
+    print_summary(summary, run)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _parse_settings(pairs: list[str]) -> dict[str, Any]:
+    import yaml
+
+    from catalogs.errors import ConfigError
+
+    settings = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r}: write it as name=value, like encode.fps=12")
+        try:
+            settings[name.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise ConfigError(f"--set {name}: the value {value!r} is not valid YAML") from None
+    return settings

@@ -1,0 +1,113 @@
+"""From the command line to a run: writes the run file, asks the store, starts the flow."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Mapping
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from catalogs import paths
+from catalogs.catalog import build_source, write_catalog
+from catalogs.errors import ConfigError
+from catalogs.store import Store
+from flows.wrap_up import Summary
+from tasks.collection import Collection, chosen_works
+from tasks.config import RunConfig
+from tasks.runfile import load_run_file, parse_run
+
+
+def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig:
+    """Build the catalog of ``source`` into ``output`` and write the run file there.
+
+    ``given`` are settings by dotted name. A run file that is there already keeps the settings that
+    are not given again, so hand edits survive.
+    """
+    store = Store.open(output)
+    store.check_writable()
+    tree = _existing(store)
+    for name, value in given.items():
+        _set(tree, name, value)
+    tree |= {"catalog": paths.CATALOG, "output": "."}
+    base = store.url.rstrip("/")
+    run = parse_run(tree, origin="the run", base=base)  # refuses a wrong setting before any work
+    result = build_source(source, run.columns or None)
+    if not result.table.num_rows:
+        raise ConfigError(f"{source}: there are no pictures here.")
+    Collection(run, store, chosen_works(run, result.table))  # a wrong filter or model, likewise
+    write_catalog(result, store.uri(paths.CATALOG))
+    store.put(paths.CATALOG_REPORT, result.report.to_json().encode(), "application/json")
+    for line in _dropped(result.report):
+        logging.getLogger("epa").warning(line)
+    store.put(paths.RUN_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
+    return run
+
+
+def open_run(location: str) -> RunConfig:
+    """The run of a collection (its folder or URL), or of a run file."""
+    if location.endswith((".yaml", ".yml")):
+        return load_run_file(location)
+    store = Store.open(location)
+    if store.head(paths.RUN_FILE) is None:
+        raise ConfigError(f"{location}: this is no collection (it has no {paths.RUN_FILE}).")
+    return load_run_file(store.uri(paths.RUN_FILE))
+
+
+def run_collection(run: RunConfig) -> Summary:
+    """Run the flow; without a server "nothing to do" is answered before one is started."""
+    _log_plainly(run.execution.log_level)
+    if "PREFECT_API_URL" not in os.environ:
+        collection = Collection.open(run)
+        done = collection.finished_summary()
+        if done is not None:
+            return Summary.finished(collection, done)
+    if not run.title:
+        name = run.output.rstrip("/").rpartition("/")[2]
+        run = run.model_copy(update={"title": name.replace("-", " ") or "Animated"})
+    with suppress(ValueError):  # not the main thread: whoever runs us deals with signals
+        signal.signal(signal.SIGTERM, _interrupt)
+    from flows.animate_collection import animate_collection
+
+    return Summary(**animate_collection(run))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _existing(store: Store) -> dict[str, Any]:
+    data = store.get(paths.RUN_FILE)
+    if data is None:
+        return {}
+    try:
+        tree = yaml.safe_load(data)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{store.uri(paths.RUN_FILE)} is not valid YAML") from error
+    return tree if isinstance(tree, dict) else {}
+
+
+def _set(tree: dict[str, Any], name: str, value: Any) -> None:
+    *parents, last = name.split(".")
+    for parent in parents:
+        node = tree.setdefault(parent, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{name}: {parent!r} holds a value, not settings")
+        tree = node
+    tree[last] = value
+
+
+def _dropped(report: Any) -> list[str]:
+    return [
+        f"{count} rows left out of the catalog: {reason}"
+        for reason, count in report.dropped.items()
+    ]
+
+
+def _log_plainly(level: str) -> None:
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logging.getLogger("epa").setLevel(level)

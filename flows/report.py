@@ -1,0 +1,58 @@
+"""What the command line says about a plan and about a finished run."""
+
+from __future__ import annotations
+
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from catalogs.plan import Plan
+from flows.wrap_up import Summary
+from tasks.config import RunConfig
+
+
+def print_plan(plan: Plan, *, as_json: bool = False) -> None:
+    """Counts by reason with first examples, and the hours ahead."""
+    console = Console(soft_wrap=True)
+    summary = plan.summary()
+    if as_json:
+        console.print_json(json.dumps(summary, ensure_ascii=False))
+        return
+    table = Table("reason", "works", "for example", box=None, pad_edge=False)
+    for reason, count in plan.counts.most_common():
+        table.add_row(escaped(reason), str(count), escaped(", ".join(plan.examples[reason][:3])))
+    console.print(table)
+    console.print(
+        f"{summary['pending']} of {plan.total} works to do in {len(plan.shards)} shards"
+        f"{_ahead(plan.seconds_estimate)}."
+    )
+
+
+def print_summary(summary: Summary, run: RunConfig) -> None:
+    """One line of figures, failures by code, and where to look."""
+    console = Console(soft_wrap=True, highlight=False)
+    if summary.nothing_to_do:
+        console.print(f"Nothing to do: all {summary.works} works are finished.")
+    done = summary.counts.get("done", 0)
+    console.print(f"{done} of {summary.works} works done in {summary.seconds:.1f} s.")
+    for code, count in sorted(summary.codes.items()):
+        console.print(f"  {count} failed: {code}")
+    if summary.failed:
+        console.print(f"See why with: epa status {run.output}; epa why {run.output} ITEM")
+    if run.model.name == "preview":
+        console.print("These are previews, not the quality of a neural model (see `epa models`).")
+    console.print(f"Gallery: {summary.gallery}")
+
+
+def _ahead(seconds: float | None) -> str:
+    if seconds is None:
+        return "; no timings are recorded yet"
+    if seconds < 90:
+        return f", about {seconds:.0f} s"
+    return f", about {seconds / 3600:.1f} h" if seconds > 3600 else f", about {seconds / 60:.0f} min"
+
+
+def escaped(text: str) -> str:
+    """Catalog text is not markup."""
+    return text.replace("[", r"\[")

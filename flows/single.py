@@ -1,0 +1,97 @@
+"""What the commands beside collections do: one painting to one file; the cards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from catalogs.errors import ConfigError
+from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
+from flows.report import escaped
+
+_FILES = {".mp4": "video.mp4", ".webp": "preview.webp", ".mkv": "frames.mkv"}
+
+
+def awaken_file(
+    image: Path,
+    output: Path,
+    prompt: str,
+    proxy: Path | None,
+    model: str,
+    weights: str | None,
+    seed: int,
+    frames: int | None,
+    steps: int,
+) -> None:
+    """Animate ``image`` into ``output``. Raises ConfigError, ItemError, UnsupportedError."""
+    from epa_core.awakening import EPASettings, awaken
+    from epa_core.media.images import ImageLimits
+    from tasks import encode, models, prepare
+    from tasks import proxy as proxies
+
+    if output.suffix.lower() not in _FILES:
+        raise ConfigError(f"{output}: the file must end in {', '.join(_FILES)}")
+    if not prompt.strip():
+        raise ConfigError("--prompt is empty; say what moves, like 'clouds drift across the sky'")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}")
+    card = model_card(model)
+    size = prepare.Params(area=card.area, multiple=card.multiple)
+    painting, _ = prepare.run(_read(image), size, ImageLimits())
+    if proxy is not None:
+        drawn = proxies.given(_read(proxy), painting.size)
+    else:
+        drawn = proxies.run(models.proxy_maker("preview"), [painting], [prompt], [seed])[0]
+    pipeline = models.model(model, weights, None, "float32", "auto")
+    clip = awaken(
+        pipeline,
+        painting,
+        drawn,
+        prompt=prompt,
+        seed=seed,
+        settings=EPASettings(num_inference_steps=steps),
+        num_frames=frames or card.num_frames,
+        width=painting.width,
+        height=painting.height,
+    )
+    params = encode.Params(
+        fps=card.fps,
+        archive=output.suffix.lower() == ".mkv",
+        preview_side=max(painting.size),
+    )
+    tags = {"title": f"{image.stem} (animated)", "description": prompt}
+    files = encode.run(clip, params, tags).files
+    try:
+        output.write_bytes(files[_FILES[output.suffix.lower()]])
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def print_models(name: str | None) -> None:
+    """All cards in two tables, or every field of one."""
+    console = Console(soft_wrap=name is not None, highlight=False)
+    if name is not None:
+        card = proxy_card(name) if name in PROXIES and name not in MODELS else model_card(name)
+        for field, value in asdict(card).items():
+            console.print(f"{field:16} {escaped(str(value))}")
+        return
+    table = Table("model", "what", "size", "frames", "licence", box=None)
+    for model in MODELS.values():
+        side = round(model.area**0.5)
+        size = f"{side}x{side}"
+        table.add_row(model.name, model.summary, size, str(model.num_frames), model.licence)
+    console.print(table)
+    table = Table("proxy", "what", box=None)
+    for proxy in PROXIES.values():
+        table.add_row(proxy.name, proxy.summary)
+    console.print(table)

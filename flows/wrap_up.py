@@ -1,0 +1,91 @@
+"""The end of a run: compact the manifest, seal a finished plan, write gallery and summary."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Self
+
+from catalogs import paths
+from catalogs.gallery import write_gallery
+from catalogs.ledger import compact, seal_all
+from tasks.collection import Collection
+from tasks.runfile import dump_run
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run came to. ``counts`` are works by status, over all works of the plan."""
+
+    works: int
+    counts: dict[str, int]
+    codes: dict[str, int]  # failures by code
+    seconds: float
+    gallery: str
+    nothing_to_do: bool = False
+    flags: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> int:
+        """Works that are not done."""
+        return self.works - self.counts.get("done", 0)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data, as a flow run returns it."""
+        return asdict(self)
+
+    @classmethod
+    def finished(cls, collection: Collection, seal: Mapping[str, Any]) -> Self:
+        """The summary of a plan that was already sealed."""
+        return cls(
+            works=len(collection.works),
+            counts=dict(seal["counts"]),
+            codes=dict(seal.get("codes", {})),
+            seconds=0.0,
+            gallery=collection.store.uri(paths.INDEX),
+            nothing_to_do=True,
+        )
+
+
+def wrap_up(collection: Collection, seconds: float) -> Summary:
+    """Compact, seal, write the gallery and the run's files; all of it may be repeated safely."""
+    store, run = collection.store, collection.run
+    compact(store)
+    planned = collection.plan.summary()
+    remaining = collection.replan()
+    ledger = collection.ledger
+    keys = [work.key for work in collection.works]
+    rows = ledger.current(keys)
+    counts = Counter(row.status for row in rows)
+    summary = Summary(
+        works=len(keys),
+        counts=dict(counts),
+        codes=dict(Counter(row.code or "" for row in rows if row.status != "done")),
+        seconds=round(seconds, 1),
+        gallery=store.uri(paths.INDEX),
+    )
+    if not remaining.shards:
+        seal_all(store, collection.plan_key, counts)
+    refresh_gallery(collection, summary.seconds)
+    run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3)
+    store.put(paths.run_file(run_id, "run.yaml"), dump_run(run).encode(), "application/yaml")
+    for name, content in (("plan", planned), ("summary", summary.as_json())):
+        data = json.dumps(content, indent=1, ensure_ascii=False).encode()
+        store.put(paths.run_file(run_id, f"{name}.json"), data, "application/json")
+    return summary
+
+
+def refresh_gallery(collection: Collection, seconds: float | None = None) -> str:
+    """Write the gallery of the collection's present works; the path of its page."""
+    keys = [work.key for work in collection.works]
+    rows = collection.ledger.table(keys).to_pylist(maps_as_pydicts="lossy")
+    return write_gallery(
+        collection.store,
+        rows,
+        title=collection.run.title or "Every Painting Awakened",
+        run={"seconds": seconds, "finished_at": datetime.now(UTC).isoformat()},
+    )

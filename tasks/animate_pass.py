@@ -1,0 +1,114 @@
+"""Second pass over a shard: distil, fuse, animate, encode, measure, upload, record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from catalogs import paths
+from catalogs.images import read_image
+from epa_core.errors import ItemError
+from tasks import proxy
+from tasks.commit import commit_done, commit_failure
+from tasks.compute import Awakening, compute_batch
+from tasks.failures import as_item_error
+from tasks.intermediates import LATENTS, Damaged, latents_from_bytes
+from tasks.overlap import overlapped
+from tasks.shard import (
+    Failure,
+    Job,
+    Shard,
+    Source,
+    cached_picture,
+    load_painting,
+    split_on_failure,
+    timed,
+)
+
+if TYPE_CHECKING:
+    import PIL.Image
+    import torch
+
+
+def run(shard: Shard) -> None:
+    """Bring every job of ``shard`` to its record; only what the process cannot survive raises."""
+
+    def compute(batch: list[Awakening | Failure]) -> Iterator[Awakening | Failure]:
+        yield from (entry for entry in batch if isinstance(entry, Failure))
+        ready = [entry for entry in batch if isinstance(entry, Awakening)]
+        yield from split_on_failure(ready, lambda part: compute_batch(shard, part), "animate")
+
+    def finish(entry: Awakening | Failure) -> None:
+        if isinstance(entry, Awakening):
+            try:
+                commit_done(shard, entry)
+                return
+            except ItemError as error:
+                entry = Failure(entry.job, as_item_error(error, "encode"), entry.seconds)
+        commit_failure(shard, entry)
+
+    recorded = _recorded(shard)
+    overlapped(
+        [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded],
+        lambda job: _fetch(shard, job),
+        lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
+        compute,
+        finish,
+        batch_size=shard.execution.batch_size,
+        depth=shard.execution.queue_depth,
+    )
+
+
+def _recorded(shard: Shard) -> set[tuple[str, int]]:
+    """(key, attempt) of works that ended since the plan was made, most of them in the first pass."""
+    listed = shard.store.list(paths.records(shard.shard_id))
+    parsed = (paths.parse_record(info.path) for info in listed)
+    return {(entry[1], entry[2]) for entry in parsed if entry}
+
+
+# -- fetch: whatever the cache has, so that the GPU does only what is missing
+
+
+def _fetch(shard: Shard, job: Job) -> Awakening | Failure:
+    seconds: dict[str, float] = {}
+    try:
+        source = load_painting(shard, job, seconds)
+        with timed(seconds, "t_fetch"):
+            latents = _cached_latents(shard, job)
+            drawn = None
+            if "proxy" in job.work.keys and not latents.keys() & {"animate", "distill.proxy"}:
+                drawn = _cached_or_given_proxy(shard, job, source)
+        return Awakening(job, source, drawn, latents, seconds)
+    except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
+        return Failure(job, as_item_error(error, "prepare"), seconds)
+
+
+def _cached_latents(shard: Shard, job: Job) -> dict[str, torch.Tensor]:
+    """The final latents where they are cached, else those of each path that are."""
+    found = {}
+    for stage in ("animate", "distill.real", "distill.proxy"):
+        key = job.work.keys.get(stage)
+        if key is None or "animate" in found:
+            continue
+        folder = stage.partition(".")[0]
+        data = shard.cache.get(folder, key, LATENTS)
+        if data is None:
+            continue
+        try:
+            found[stage] = latents_from_bytes(data)
+        except Damaged:
+            shard.cache.discard(folder, key, LATENTS)
+    return found
+
+
+def _cached_or_given_proxy(shard: Shard, job: Job, source: Source) -> PIL.Image.Image | None:
+    """The proxy drawn in the first pass or named in the catalog; None: to be drawn now."""
+    if shard.recipe.proxy.name != "given":
+        cached = cached_picture(shard, "proxy", job.work.keys["proxy"])
+        return cached[0] if cached else None
+    if not job.row["proxy_uri"]:
+        raise ItemError("no_proxy", "the catalog names no proxy for this work", stage="proxy")
+    try:
+        return proxy.given(read_image(job.row["proxy_uri"]), source.painting.size)
+    except FileNotFoundError:
+        raise ItemError("no_proxy", "the given proxy is missing", stage="proxy") from None

@@ -1,0 +1,183 @@
+"""From a finished or failed work to its files and its record; the record is the commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from functools import cache
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from catalogs import paths
+from catalogs.keys import digest_bytes
+from catalogs.records import Output, Record, commit, utc_now
+from tasks import encode, measure
+from tasks.intermediates import LATENTS, latents_to_bytes
+from tasks.models import resolve_device
+from tasks.shard import Failure, Job, Shard, timed
+
+if TYPE_CHECKING:
+    from epa_core.media.video import Clip
+    from tasks.compute import Awakening
+
+CONTENT_TYPES = {
+    "mp4": "video/mp4",
+    "webp": "image/webp",
+    "jpg": "image/jpeg",
+    "mkv": "video/x-matroska",
+}
+
+
+def commit_done(shard: Shard, entry: Awakening) -> None:
+    """Encode, measure, upload, record. Raises ItemError, StoreError."""
+    frames = entry.frames
+    if frames is None:
+        raise ValueError("the work has not been computed")
+    entry.frames = None
+    with timed(entry.seconds, "t_encode"):
+        quality = measure.run(frames, entry.source.painting)
+        clip = encode.run(frames, shard.recipe.encode, _tags(shard, entry.job))
+    with timed(entry.seconds, "t_upload"):
+        _keep_latents(shard, entry)
+        outputs = _upload(shard, entry.job, clip)
+    info = clip.info
+    source = entry.source
+    _commit(
+        shard,
+        entry.job,
+        entry.seconds,
+        status="done",
+        outputs=outputs,
+        **{name: info[name] for name in _FROM_CLIP},
+        ai_marking=shard.recipe.encode.mark_ai,
+        source_sha256=source.sha256,
+        source_bytes=source.bytes,
+        source_width=source.width,
+        source_height=source.height,
+        batch_size=entry.batch_size,
+        peak_memory=_peak_memory(),
+        torch=metadata.version("torch"),
+        **{name: getattr(quality, name) for name in _FROM_QUALITY},
+    )
+
+
+def commit_failure(shard: Shard, failure: Failure) -> None:
+    """Record that a work failed, and why. Raises StoreError."""
+    error = failure.error
+    _commit(
+        shard,
+        failure.job,
+        failure.seconds,
+        status="failed",
+        code=error.code,
+        message=error.message,
+        stage_failed=error.stage,
+        retryable=error.retryable,
+    )
+
+
+_FROM_CLIP = ("frames_sha256", "width", "height", "frames", "fps", "duration", "codec", "loop")
+_FROM_QUALITY = (
+    "motion",
+    "motion_top5",
+    "first_frame_ssim",
+    "blend_share",
+    "flicker",
+    "drift",
+    "loop_seam",
+    "flag",
+)
+
+
+def _commit(
+    shard: Shard, job: Job, seconds: dict[str, float], **facts: Any
+) -> None:
+    row, recipe = job.row, shard.recipe
+    styles = row["styles"] or []
+    record = Record(
+        item_id=job.work.item_id,
+        shard_id=shard.shard_id,
+        key=job.work.key,
+        keys=dict(job.work.keys),
+        attempt=job.attempt,
+        source_uri=row["image_uri"],
+        rights=row["rights_statement"],
+        license=row["license"],
+        artist=row["artist"],
+        title=row["title"],
+        style=styles[0] if styles else None,
+        genre=row["genre"],
+        year=row["year_begin"],
+        prompt=row["prompt"],
+        prompt_source=row["prompt_source"],
+        prompt_rule=row["prompt_rule"],
+        seed=shard.seed_of(job, "animate"),
+        model=recipe.model.name,
+        model_identity=shard.facts["model.identity"],
+        proxy=recipe.proxy.name if recipe.uses_proxy else None,
+        proxy_identity=shard.facts["proxy.identity"] if recipe.uses_proxy else None,
+        material=json.dumps(shard.material_of(job), sort_keys=True, ensure_ascii=False),
+        config_digest=shard.facts["config.digest"],
+        code_version=metadata.version("epa"),
+        device=resolve_device(shard.execution.device),
+        worker=_worker(),
+        finished_at=utc_now(),
+        **{name: round(value, 4) for name, value in seconds.items()},
+        **facts,
+    )
+    stands = commit(shard.store, record)
+    shard.records.append(stands)
+    shard.counts[stands.status] += 1
+    shard.on_record(stands.status)
+
+
+def _upload(shard: Shard, job: Job, clip: Clip) -> tuple[Output, ...]:
+    """Put every file under a name that holds the item, its key and the content's digest."""
+    digests = {name: digest_bytes(data) for name, data in clip.files.items()}
+    content = digest_bytes("".join(sorted(digests.values())).encode())
+    outputs = []
+    for name, data in clip.files.items():
+        path = paths.output(job.work.item_id, job.work.key, content, name, label=_label(job))
+        shard.store.put(path, data, CONTENT_TYPES[name.rpartition(".")[2]])
+        outputs.append(Output(name=name, path=path, sha256=digests[name], bytes=len(data)))
+    return tuple(outputs)
+
+
+def _keep_latents(shard: Shard, entry: Awakening) -> None:
+    for stage, latents in entry.fresh.items():
+        data = latents_to_bytes(latents, shard.recipe.card.cache_dtype)
+        shard.cache.put(stage.partition(".")[0], entry.job.work.keys[stage], LATENTS, data)
+    entry.fresh.clear()
+
+
+def _label(job: Job) -> str:
+    """What a person would call the work's folder."""
+    named = [job.row["artist"], job.row["title"]]
+    return " ".join(name for name in named if name) or job.work.item_id
+
+
+def _tags(shard: Shard, job: Job) -> dict[str, str]:
+    row = job.row
+    title = row["title"] or job.work.item_id
+    return {
+        "title": f"{title} (animated)",
+        "artist": row["artist"] or "",
+        "description": job.prompt,
+        "copyright": row["rights_statement"] or row["license"] or "",
+        "item_id": job.work.item_id,
+        "key": job.work.key,
+        "config": shard.facts["config.digest"],
+    }
+
+
+@cache
+def _worker() -> str:
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def _peak_memory() -> int | None:
+    """Bytes the GPU held at most since the process began; None without a GPU."""
+    import torch
+
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

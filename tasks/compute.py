@@ -1,0 +1,167 @@
+"""The GPU's share of the second pass: one call per stage for all works of a batch that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from tasks import animate, distill, models
+from tasks.intermediates import rounded
+from tasks.proxy_pass import draw_proxies
+from tasks.shard import Job, Shard, Source, keep_picture, timed
+
+if TYPE_CHECKING:
+    import numpy as np
+    import PIL.Image
+    import torch
+    from diffusers import DiffusionPipeline
+
+    from epa_core.awakening import CallSettings, EPASettings
+
+
+@dataclass
+class Awakening:
+    """One work on its way to a video; ``latents`` holds what is already computed, by stage."""
+
+    job: Job
+    source: Source
+    proxy: PIL.Image.Image | None
+    latents: dict[str, torch.Tensor]
+    seconds: dict[str, float] = field(default_factory=dict)
+    batch_size: int = 1
+    frames: np.ndarray | None = None
+    fresh: dict[str, torch.Tensor] = field(default_factory=dict)  # computed now, to be cached
+
+
+def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
+    """Frames of every entry (all of one size), computing only what its ``latents`` lack."""
+    from epa_core.awakening import decode_latents
+
+    choice = shard.recipe.model
+    pipeline = models.model(
+        choice.name, choice.source, choice.revision, choice.dtype, shard.execution.device
+    )
+    settings, call = settings_of(shard, entries[0].source.painting.size)
+    for entry in entries:
+        entry.batch_size = len(entries)
+    _draw_missing(shard, entries)
+    with _shared_time(entries, "t_distill"):
+        _distill_missing(shard, entries, pipeline, settings, call)
+    with _shared_time(entries, "t_animate"):
+        _animate_missing(shard, entries, pipeline, settings, call)
+        frames = decode_latents(pipeline, [e.latents["animate"] for e in entries], call)
+    for entry, clip in zip(entries, frames, strict=True):
+        entry.frames = clip
+        entry.latents = {}  # let go of the memory while the entry waits to be encoded
+    return entries
+
+
+def settings_of(shard: Shard, size: tuple[int, int]) -> tuple[EPASettings, CallSettings]:
+    """The method's settings and the model call's, for paintings of ``size`` (width, height)."""
+    from epa_core.awakening import CallSettings, EPASettings
+
+    recipe = shard.recipe
+    settings = EPASettings(
+        variant=recipe.variant,
+        kappa0=recipe.animate.kappa0,
+        **recipe.distill.model_dump(),
+    )
+    call = CallSettings(
+        width=size[0],
+        height=size[1],
+        num_frames=recipe.model.num_frames or recipe.card.num_frames,
+        guidance_scale=recipe.model.guidance_scale,
+        options=dict(recipe.model.options),
+    )
+    return settings, call
+
+
+def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
+    """Draw proxies that the first pass left (its cache is disposable)."""
+    missing = [
+        entry
+        for entry in entries
+        if "distill.proxy" in entry.job.work.keys
+        and entry.proxy is None
+        and not entry.latents.keys() & {"animate", "distill.proxy"}
+    ]
+    if not missing:
+        return
+    with _shared_time(missing, "t_proxy"):
+        made = draw_proxies(shard, [(entry.job, entry.source.painting) for entry in missing])
+    for entry, image in zip(missing, made, strict=True):
+        entry.proxy = image
+        keep_picture(shard, "proxy", entry.job.work.keys["proxy"], image, {})
+
+
+def _distill_missing(
+    shard: Shard, entries: list[Awakening], pipeline: DiffusionPipeline, settings: EPASettings, call: CallSettings
+) -> None:
+    """Both paths of every work that lacks them, all in one call."""
+    paths: list[tuple[Awakening, str, PIL.Image.Image]] = []
+    for entry in entries:
+        if "animate" in entry.latents:
+            continue
+        for stage, image in (
+            ("distill.real", entry.source.painting),
+            ("distill.proxy", entry.proxy),
+        ):
+            if stage in entry.job.work.keys and stage not in entry.latents and image is not None:
+                paths.append((entry, stage, image))
+    if not paths:
+        return
+    refined = distill.run(
+        pipeline,
+        [image for _, _, image in paths],
+        [entry.job.prompt for entry, _, _ in paths],
+        [shard.seed_of(entry.job, stage) for entry, stage, _ in paths],
+        settings,
+        call,
+    )
+    for (entry, stage, _), latents in zip(paths, refined, strict=True):
+        _keep(shard, entry, stage, latents)
+
+
+def _animate_missing(
+    shard: Shard, entries: list[Awakening], pipeline: DiffusionPipeline, settings: EPASettings, call: CallSettings
+) -> None:
+    todo = [entry for entry in entries if "animate" not in entry.latents]
+    if not todo:
+        return
+
+    def path(stage: str) -> list[torch.Tensor] | None:
+        found = [entry.latents[stage] for entry in todo if stage in entry.latents]
+        return found if len(found) == len(todo) else None
+
+    settings = replace(settings, num_inference_steps=shard.recipe.animate.num_inference_steps)
+    final = animate.run(
+        pipeline,
+        [entry.source.painting for entry in todo],
+        [entry.job.prompt for entry in todo],
+        [shard.seed_of(entry.job, "animate") for entry in todo],
+        path("distill.real"),
+        path("distill.proxy"),
+        settings,
+        call,
+    )
+    for entry, latents in zip(todo, final, strict=True):
+        _keep(shard, entry, "animate", latents)
+
+
+def _keep(shard: Shard, entry: Awakening, stage: str, latents: torch.Tensor) -> None:
+    """Round as the cache does, whether or not it keeps the stage; it is written while encoding."""
+    entry.latents[stage] = rounded(latents, shard.recipe.card.cache_dtype)
+    if stage.partition(".")[0] in shard.cache.keep:
+        entry.fresh[stage] = entry.latents[stage]
+
+
+@contextmanager
+def _shared_time(entries: list[Awakening], name: str) -> Iterator[None]:
+    """Time a block that serves several works; each is charged its share."""
+    seconds: dict[str, float] = {}
+    with timed(seconds, name):
+        yield
+    for entry in entries:
+        entry.seconds[name] = entry.seconds.get(name, 0.0) + seconds[name] / len(entries)

@@ -1,0 +1,146 @@
+"""The chained keys of every work, from catalog and recipe alone.
+
+    source -> prepare -> proxy ----> distill.proxy --+
+                 |                                    +-> animate -> encode -> measure
+                 +----------------> distill.real ----+
+
+A stage's key covers its VERSION, its Params, the model it runs, its seed and the keys of its
+inputs, so a changed setting changes exactly the keys downstream of it. Which links exist depends
+on the variant: the baseline has neither proxy nor distillation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from typing import Any
+
+from catalogs.keys import StageKeyer, derive_seed
+from catalogs.plan import Work
+from epa_core.cards import model_identity, proxy_identity
+from tasks import animate, distill, encode, measure, prepare, proxy
+from tasks.config import Recipe
+
+# Catalog columns that decide a result: the picture, the prompts, and what the files are tagged with.
+SOURCE_COLUMNS = ("image_uri", "image_sha256", "image_bytes")
+PROMPT_COLUMNS = ("prompt", "proxy_prompt")
+TAG_COLUMNS = ("title", "artist", "rights_statement", "license")
+COLUMNS = ("id", "proxy_uri", *SOURCE_COLUMNS, *PROMPT_COLUMNS, *TAG_COLUMNS)
+
+Row = Mapping[str, Any]
+
+
+class KeyChain:
+    """Makes the keys of every work under one recipe."""
+
+    def __init__(self, recipe: Recipe):
+        self.recipe = recipe.resolved()
+        self.model = model_identity(
+            recipe.model.name, source=recipe.model.source, revision=recipe.model.revision
+        )
+        self.proxy = proxy_identity(recipe.proxy.name)
+        self._keyers = self._make_keyers()
+
+    def works(self, rows: Iterable[Row]) -> Iterator[Work]:
+        """One Work per catalog row, in the order of the rows."""
+        for index, row in enumerate(rows):
+            yield Work(item_id=row["id"], index=index, keys=self.keys(row))
+
+    def keys(self, row: Row) -> dict[str, str]:
+        """Stage -> key, in pipeline order; the last one is the work's own key."""
+        keys: dict[str, str] = {}
+
+        def add(stage: str, **inputs: str) -> None:
+            seed = self.seed(row, stage) if stage in _SEEDED else None
+            keys[stage] = self._keyers[stage].key(inputs, seed=seed)
+
+        prompt = row["prompt"] or ""
+        add("prepare", source=source_identity(row))
+        paths = {"prepare": keys["prepare"]}
+        if self.recipe.uses_proxy:
+            given = {"given": row["proxy_uri"] or ""} if self.recipe.proxy.name == "given" else {}
+            text = row["proxy_prompt"] or prompt
+            add("proxy", prepare=keys["prepare"], prompt=text, **given)
+        if self.recipe.variant != "baseline":
+            add("distill.real", image=keys["prepare"], prompt=prompt)
+            paths["real"] = keys["distill.real"]
+        if self.recipe.uses_proxy:
+            add("distill.proxy", image=keys["proxy"], prompt=prompt)
+            paths["proxy"] = keys["distill.proxy"]
+        add("animate", prompt=prompt, **paths)
+        tags = {name: row[name] or "" for name in TAG_COLUMNS}
+        add("encode", animate=keys["animate"], **tags)
+        add("measure", encode=keys["encode"])
+        return keys
+
+    def seed(self, row: Row, stage: str) -> int:
+        """Seed of one stage of one work; independent of shard, batch and worker."""
+        return derive_seed(self.recipe.seed, row["id"], stage)
+
+    def material(self, row: Row) -> dict[str, Any]:
+        """What went into the keys, flat, for `epa plan` and `epa why` to say what changed."""
+        facts: dict[str, Any] = {"source": source_identity(row), "prompt": row["prompt"]}
+        facts |= {name: row[name] for name in ("proxy_prompt", "proxy_uri", *TAG_COLUMNS)}
+        return facts | self._settings
+
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        """The part of the material that all works share."""
+        facts: dict[str, Any] = {
+            "model.identity": self.model,
+            "proxy.identity": self.proxy,
+            "run.seed": self.recipe.seed,
+            "run.variant": self.recipe.variant,
+        }
+        for stage, version in _VERSIONS.items():
+            facts[f"{stage}.version"] = version
+            params: Any = getattr(self.recipe, stage)
+            facts |= {f"{stage}.{k}": v for k, v in params.model_dump(mode="json").items()}
+        model = self.recipe.model.model_dump(mode="json", exclude={"source", "revision"})
+        return facts | {f"model.{k}": v for k, v in model.items()}
+
+    def _make_keyers(self) -> dict[str, StageKeyer]:
+        recipe = self.recipe
+        # The model's name and revision are in its identity; its place on this machine is no matter.
+        call = recipe.model.model_dump(mode="json", exclude={"name", "source", "revision"})
+        drawn = recipe.proxy.model_dump(mode="json")
+        distil = {**recipe.distill.model_dump(mode="json"), "call": call}
+        # Ablation S uses the static latents: nothing of the distillation matters to it.
+        if recipe.variant == "S":
+            distil = {"static": True, "call": call}
+        final = {
+            **recipe.animate.model_dump(mode="json"),
+            "variant": recipe.variant,
+            "call": call,
+        }
+        return {
+            "prepare": _keyer("prepare", prepare.VERSION, recipe.prepare.model_dump(mode="json")),
+            "proxy": _keyer("proxy", proxy.VERSION, drawn, self.proxy),
+            "distill.real": _keyer("distill", distill.VERSION, distil, self.model),
+            "distill.proxy": _keyer("distill", distill.VERSION, distil, self.model),
+            "animate": _keyer("animate", animate.VERSION, final, self.model),
+            "encode": _keyer("encode", encode.VERSION, recipe.encode.model_dump(mode="json")),
+            "measure": _keyer("measure", measure.VERSION, recipe.measure.model_dump(mode="json")),
+        }
+
+
+_SEEDED = frozenset({"proxy", "distill.real", "distill.proxy", "animate"})
+_VERSIONS = {
+    "prepare": prepare.VERSION,
+    "proxy": proxy.VERSION,
+    "distill": distill.VERSION,
+    "animate": animate.VERSION,
+    "encode": encode.VERSION,
+    "measure": measure.VERSION,
+}
+
+
+def source_identity(row: Row) -> str:
+    """The picture's own digest where the catalog has it, else its place and size."""
+    if row["image_sha256"]:
+        return f"sha256:{row['image_sha256']}"
+    return f"{row['image_uri']}#{row['image_bytes'] or ''}"
+
+
+def _keyer(stage: str, version: int, params: Mapping[str, Any], model: str = "") -> StageKeyer:
+    return StageKeyer(stage, version, params=params, model=model or None)

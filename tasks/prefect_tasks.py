@@ -1,0 +1,36 @@
+"""The Prefect tasks: one run per shard and pass, each a thin call of the plain function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import task
+
+from catalogs.ledger import seal_shard
+from tasks import animate_pass, proxy_pass
+from tasks.collection import current
+from tasks.config import RunConfig
+
+# Results and caching are Prefect's; the truth is in our records, so both stay off.
+_OPTIONS: dict[str, Any] = {"persist_result": False, "cache_policy": None, "retries": 0}
+
+
+@task(name="proxy-shard", task_run_name="proxy-{shard_id}", **_OPTIONS)
+def proxy_shard(run: RunConfig, shard_id: str) -> dict[str, int]:
+    """Draw and cache the missing proxies of one shard; counts of works that failed on the way."""
+    shard = current(run).shard(shard_id)
+    proxy_pass.run(shard)
+    return dict(shard.counts)
+
+
+@task(name="animate-shard", task_run_name="animate-{shard_id}", **_OPTIONS)
+def animate_shard(run: RunConfig, shard_id: str) -> dict[str, int]:
+    """Bring every pending work of one shard to its record, then seal it; counts by status."""
+    collection = current(run)
+    shard = collection.shard(shard_id)
+    animate_pass.run(shard)
+    # The first pass, or a run that died, may have left records of this shard: they belong to it.
+    seal_shard(
+        collection.store, collection.plan_key, shard_id, shard.records, merge_leftovers=True
+    )
+    return dict(shard.counts)

@@ -1,0 +1,86 @@
+"""First pass over a shard: draw and cache the proxy of every work that lacks one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tasks import models, proxy
+from tasks.commit import commit_failure
+from tasks.failures import as_item_error
+from tasks.intermediates import PICTURE
+from tasks.overlap import overlapped
+from tasks.shard import Failure, Job, Shard, keep_picture, load_painting, split_on_failure, timed
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+
+@dataclass
+class Drawing:
+    """One work on its way to a proxy."""
+
+    job: Job
+    painting: PIL.Image.Image | None  # None: there is nothing to draw
+    seconds: dict[str, float] = field(default_factory=dict)
+    proxy: PIL.Image.Image | None = None
+
+
+def run(shard: Shard) -> None:
+    """Draw the missing proxies of ``shard``; a work that fails is recorded and left out later."""
+
+    def compute(batch: list[Drawing | Failure]) -> Iterator[Drawing | Failure]:
+        drawings = [entry for entry in batch if isinstance(entry, Drawing) and entry.painting]
+        yield from (entry for entry in batch if isinstance(entry, Failure))
+        yield from split_on_failure(drawings, lambda part: _draw(shard, part), "proxy")
+
+    def finish(entry: Drawing | Failure) -> None:
+        if isinstance(entry, Failure):
+            commit_failure(shard, entry)
+        elif entry.proxy is not None:
+            keep_picture(shard, "proxy", entry.job.work.keys["proxy"], entry.proxy, {})
+            shard.on_record("drawn")
+
+    overlapped(
+        shard.jobs,
+        lambda job: _fetch(shard, job),
+        lambda entry: entry.painting.size if isinstance(entry, Drawing) and entry.painting else None,
+        compute,
+        finish,
+        batch_size=shard.execution.batch_size,
+        depth=shard.execution.queue_depth,
+    )
+
+
+def _fetch(shard: Shard, job: Job) -> Drawing | Failure:
+    seconds: dict[str, float] = {}
+    try:
+        if shard.cache.has("proxy", job.work.keys["proxy"], PICTURE):
+            shard.on_record("cached")
+            return Drawing(job, None)
+        return Drawing(job, load_painting(shard, job, seconds).painting, seconds)
+    except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
+        return Failure(job, as_item_error(error, "prepare"), seconds)
+
+
+def _draw(shard: Shard, drawings: list[Drawing]) -> list[Drawing]:
+    """Fill in ``proxy`` of every drawing, all in one call."""
+    with timed(drawings[0].seconds, "t_proxy"):
+        made = draw_proxies(shard, [(d.job, d.painting) for d in drawings if d.painting])
+    for drawing, image in zip(drawings, made, strict=True):
+        drawing.proxy = image
+    return drawings
+
+
+def draw_proxies(
+    shard: Shard, paintings: list[tuple[Job, PIL.Image.Image]]
+) -> list[PIL.Image.Image]:
+    """One proxy per painting of one size; the maker is loaded at the first call."""
+    maker = models.proxy_maker(shard.recipe.proxy.name)
+    return proxy.run(
+        maker,
+        [painting for _, painting in paintings],
+        [job.proxy_prompt for job, _ in paintings],
+        [shard.seed_of(job, "proxy") for job, _ in paintings],
+    )

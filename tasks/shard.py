@@ -1,0 +1,198 @@
+"""What both passes over a shard share: the collection's context, one job per work, prepared input."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from catalogs.cache import Cache
+from catalogs.images import read_image
+from catalogs.plan import Work
+from catalogs.store import Store
+from epa_core.errors import ItemError
+from tasks import prepare
+from tasks.config import Execution, Recipe
+from tasks.failures import as_item_error
+from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+    from catalogs.records import Record
+
+
+@dataclass(frozen=True)
+class Job:
+    """One work to do: its keys, its catalog row, and which attempt this is."""
+
+    work: Work
+    row: Mapping[str, Any]
+    attempt: int = 1
+
+    @property
+    def prompt(self) -> str:
+        """The motion prompt of the video."""
+        return str(self.row["prompt"])
+
+    @property
+    def proxy_prompt(self) -> str:
+        """The prompt of the proxy image, the video's own unless the catalog has another."""
+        return str(self.row["proxy_prompt"] or self.row["prompt"])
+
+
+@dataclass
+class Shard:
+    """A shard at work: where results go and how they are made."""
+
+    shard_id: str
+    jobs: list[Job]
+    store: Store
+    cache: Cache
+    recipe: Recipe
+    execution: Execution
+    max_prompt: int
+    seed_of: Callable[[Job, str], int]
+    material_of: Callable[[Job], Mapping[str, Any]]
+    facts: Mapping[str, str]  # model.identity, proxy.identity, config.digest
+    on_record: Callable[[str], None] = lambda status: None
+    records: list[Record] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class Source:
+    """The prepared painting and what is known of the file it came from."""
+
+    painting: PIL.Image.Image
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+
+
+@contextmanager
+def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    """Add the wall time of the block to ``seconds[name]``."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def load_painting(shard: Shard, job: Job, seconds: dict[str, float]) -> Source:
+    """The prepared painting, from the cache or from its source. Raises ItemError, OSError."""
+    check_prompt(shard, job)
+    cached = cached_picture(shard, "prepare", job.work.keys["prepare"])
+    if cached is not None:
+        painting, facts = cached
+        width, height = (int(facts[name]) for name in ("width", "height"))
+        return Source(painting, facts["sha256"], int(facts["bytes"]), width, height)
+    with timed(seconds, "t_fetch"):
+        data = read_image(job.row["image_uri"])
+    with timed(seconds, "t_prepare"):
+        source = _prepared(shard, job, data)
+        facts = {"sha256": source.sha256, "bytes": str(source.bytes)}
+        facts |= {"width": str(source.width), "height": str(source.height)}
+        keep_picture(shard, "prepare", job.work.keys["prepare"], source.painting, facts)
+    return source
+
+
+def _prepared(shard: Shard, job: Job, data: bytes) -> Source:
+    from epa_core.media.images import ImageLimits
+
+    digest = hashlib.sha256(data).hexdigest()
+    known = job.row["image_sha256"]
+    if known and known != digest:
+        raise ItemError(
+            "source_changed",
+            "the picture is no longer the one in the catalog; build the catalog again",
+            stage="fetch",
+        )
+    limits = ImageLimits(**shard.execution.limits.model_dump())
+    painting, (width, height) = prepare.run(data, shard.recipe.prepare, limits)
+    return Source(painting, digest, len(data), width, height)
+
+
+def cached_picture(
+    shard: Shard, stage: str, key: str
+) -> tuple[PIL.Image.Image, dict[str, str]] | None:
+    """A cached picture and its facts; a damaged one is discarded and counts as missing."""
+    data = shard.cache.get(stage, key, PICTURE)
+    if data is None:
+        return None
+    try:
+        return picture_from_bytes(data)
+    except Damaged:
+        shard.cache.discard(stage, key, PICTURE)
+        return None
+
+
+def keep_picture(
+    shard: Shard, stage: str, key: str, image: PIL.Image.Image, facts: Mapping[str, str]
+) -> None:
+    """Cache a picture, where its stage is kept."""
+    if stage in shard.cache.keep:
+        shard.cache.put(stage, key, PICTURE, picture_to_bytes(image, facts))
+
+
+def check_prompt(shard: Shard, job: Job) -> None:
+    """Refuse a work without a prompt, or with one no model can read. Raises ItemError."""
+    prompt = job.row["prompt"]
+    if not prompt:
+        raise ItemError("empty_prompt", "the work has no motion prompt", stage="prepare")
+    longest = max(len(prompt), len(job.proxy_prompt))
+    if longest > shard.max_prompt:
+        raise ItemError(
+            "prompt_too_long",
+            f"the prompt has {longest} characters, at most {shard.max_prompt} are allowed",
+            stage="prepare",
+        )
+
+
+@dataclass
+class Failure:
+    """A work that cannot be finished, and why."""
+
+    job: Job
+    error: ItemError
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class HasJob(Protocol):
+    """Anything on its way through a pass."""
+
+    job: Job
+    seconds: dict[str, float]
+
+
+Entry = TypeVar("Entry", bound=HasJob)
+
+
+def split_on_failure(
+    entries: list[Entry], work: Callable[[list[Entry]], list[Entry]], stage: str
+) -> Iterator[Entry | Failure]:
+    """Results of ``work`` on all entries at once; a batch that fails is halved and tried again.
+
+    So one bad painting fails alone, and a batch too large for the GPU shrinks until it fits.
+    """
+    if not entries:
+        return
+    try:
+        results = work(entries)
+    except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
+        judged = as_item_error(error, stage)
+        if len(entries) == 1:
+            yield Failure(entries[0].job, judged, entries[0].seconds)
+            return
+    else:
+        yield from results
+        return
+    half = len(entries) // 2
+    yield from split_on_failure(entries[:half], work, stage)
+    yield from split_on_failure(entries[half:], work, stage)
