@@ -226,7 +226,9 @@ def _encode_webp(frames: Frames, settings: EncodeSettings, xmp: bytes | None) ->
         duration=durations,
         loop=0,
         quality=75,
-        method=2,
+        method=1,  # a third of the time of the default for a fifth more bytes
+        kmin=len(frames),
+        kmax=len(frames) + 1,  # no key frames in between: nobody seeks in a preview
         xmp=xmp or b"",
     )
     return buffer.getvalue()
