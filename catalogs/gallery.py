@@ -116,7 +116,8 @@ def write_gallery(
             *(publish(stem, "js", text) for stem, text in _list_scripts(works, publish)),
         ],
     }
-    store.put(paths.INDEX, _render(context).encode("utf-8"), content_type=_CONTENT_TYPES["html"])
+    page = _render(context).encode("utf-8", errors="replace")  # catalogs hold lone surrogates
+    store.put(paths.INDEX, page, content_type=_CONTENT_TYPES["html"])
     store.delete(sorted(present - wanted))
     return paths.INDEX
 

@@ -18,6 +18,10 @@ BATCH_ROWS = 16
 # Batches kept per open row group, so that readers a few rows apart do not start over.
 KEPT_BATCHES = 4
 OPEN_GROUPS = 4
+# Writers put up to 1,024 images into one page, which is read whole: 500 MB in huggan/wikiart. Row
+# groups above this size are read one at a time and not held open between batches.
+LARGE_GROUP = 64 << 20
+_large_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -120,16 +124,16 @@ class _RowGroup:
     def __init__(self, ref: ParquetRef) -> None:
         import pyarrow.parquet as pq
 
-        self.lock = threading.Lock()
         self.ref = ref
         path = local_path(ref.path)
         source = str(path) if path is not None else open_url(ref.path)
-        # No pre-buffering: it would hold the whole column chunk (500 MB in huggan/wikiart).
+        # Pre-buffering would hold the whole column chunk.
         self.file = pq.ParquetFile(source, pre_buffer=False, buffer_size=1 << 20)
-        groups = self.file.metadata.num_row_groups
-        self.rows = (
-            self.file.metadata.row_group(ref.row_group).num_rows if ref.row_group < groups else 0
-        )
+        self.rows, self.large = 0, False
+        if ref.row_group < self.file.metadata.num_row_groups:
+            group = self.file.metadata.row_group(ref.row_group)
+            self.rows, self.large = group.num_rows, group.total_byte_size > LARGE_GROUP
+        self.lock = _large_lock if self.large else threading.Lock()
         self.kept: OrderedDict[int, list[Any]] = OrderedDict()
         self.batches: Iterator[Any] = iter(())
         self.next_batch = -1
@@ -140,7 +144,15 @@ class _RowGroup:
         with self.lock:
             if wanted not in self.kept:
                 self._advance(wanted)
+                if self.large:
+                    self._close()
             return self.kept[wanted][row % BATCH_ROWS]
+
+    def _close(self) -> None:
+        import pyarrow as pa
+
+        self.batches, self.next_batch = iter(()), -1
+        pa.default_memory_pool().release_unused()
 
     def _advance(self, wanted: int) -> None:
         if self.next_batch < 0 or wanted < self.next_batch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from catalogs import paths
@@ -57,11 +57,17 @@ def seal_shard(
     return seal
 
 
-def seal_leftovers(store: Store, plan_key: str, ledger: Ledger) -> int:
-    """Seal the records a crash left behind; give back how many shards had any."""
-    for shard_id, records in ledger.leftovers.items():
+def seal_leftovers(
+    store: Store, plan_key: str, ledger: Ledger, *, skip: Collection[str] = ()
+) -> int:
+    """Seal the records a crash left behind; give back how many shards had any.
+
+    `skip` names shards whose leftovers the caller has sealed along with new records.
+    """
+    shards = {name: facts for name, facts in ledger.leftovers.items() if name not in skip}
+    for shard_id, records in shards.items():
         seal_shard(store, plan_key, shard_id, records)
-    return len(ledger.leftovers)
+    return len(shards)
 
 
 def _write_part(store: Store, shard_id: str, rows: list[Record]) -> str | None:

@@ -34,6 +34,7 @@ _HOPELESS_TYPES = (
     IsADirectoryError,
     NotADirectoryError,
 )
+_HOPELESS_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError"}
 # Clients raise their own exceptions beside OSError for what the network did.
 _CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "requests", "urllib3")
 
@@ -140,7 +141,7 @@ class Store:
         try:
             self.put(paths.WRITE_CHECK, b"", durable=False)
             self.delete([paths.WRITE_CHECK])
-        except OSError as error:
+        except (OSError, TypeError, ValueError) as error:  # clients look at options only now
             cause = error.__cause__ or error
             reason = getattr(cause, "strerror", None) or str(cause)
             raise ConfigError(f"output {self.url} is not writable: {reason}.") from error
@@ -203,6 +204,6 @@ def _from_storage(error: Exception) -> bool:
 
 def _hopeless(error: Exception) -> bool:
     """Whether trying again cannot help: no permission, no space, no credentials."""
-    if isinstance(error, _HOPELESS_TYPES) or "Credentials" in type(error).__name__:
+    if isinstance(error, _HOPELESS_TYPES) or type(error).__name__ in _HOPELESS_NAMES:
         return True
     return getattr(error, "errno", None) in _HOPELESS

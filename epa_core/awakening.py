@@ -11,32 +11,24 @@ random derives from a painting's own seed: its result does not depend on what it
 and the caller's global random state is left alone.
 """
 
-import hashlib
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from epa_core.distill import AlphaCurve, VSDSState, alphas, distill, noised
+from epa_core.distill import VSDSState, alphas, distill, noised
 from epa_core.errors import UnsupportedError
-from epa_core.families import CallSettings, Family, family_of
+from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
 from epa_core.media.images import canvas_size, fit
-from epa_core.noise_levels import (
-    PAPER_SHARE,
-    PAPER_STEPS,
-    NoiseLevel,
-    nearest,
-    paper_kappas,
-    update_count,
-)
-from epa_core.seam import Window, WindowedScheduler, exchange, plan, using
+from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, update_count
+from epa_core.runner import Batch, Runner, derived_seed, runner_of
+from epa_core.seam import Window, WindowedScheduler, exchange, using
+from epa_core.settings import EPASettings
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -52,144 +44,11 @@ __all__ = [
 ]
 
 Frames = np.ndarray[Any, Any]
-Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
-Levels = Literal["auto", "native", "matched"]
 
 PAPER_KAPPA0 = 14.6
 # A schedule that starts noisier has next to no signal at its first step: there, re-noising would
 # erase the fused latent (AnimateDiff starts at 25, SVD at 700, flow matching at infinity).
 _MAX_NATIVE_KAPPA = 30.0
-
-
-@dataclass(frozen=True)
-class EPASettings:
-    """How to awaken a painting; the defaults are the paper's.
-
-    ``variant``: V distils the real path only, S fuses without distilling, V+U fuses linearly, V+S
-    is the whole method, baseline the pipeline's untouched call. ``p``: share of the steps that are
-    distilled. ``levels``: VSDS on the pipeline's own first timesteps (native) or at the paper's
-    noise-to-signal ratios (matched); auto takes native where the schedule starts with signal.
-    ``kappa0``: noise-to-signal ratio from which the fused latent is denoised; None is the first
-    step where the schedule starts with signal, 14.6 elsewhere.
-    """
-
-    variant: Variant = "V+S"
-    num_inference_steps: int = PAPER_STEPS
-    p: float = PAPER_SHARE
-    alpha_curve: AlphaCurve = "stepwise-decreasing"
-    alpha_first: float = 10.0
-    alpha_last: float = 1.0
-    levels: Levels = "auto"
-    kappa0: float | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("variant", self.variant, get_args(Variant)),
-            ("alpha_curve", self.alpha_curve, get_args(AlphaCurve)),
-            ("levels", self.levels, get_args(Levels)),
-        ):
-            if value not in allowed:
-                raise UnsupportedError(f"{name} is {value!r}; allowed are {', '.join(allowed)}.")
-        if self.num_inference_steps < 1:
-            raise UnsupportedError(
-                f"num_inference_steps is {self.num_inference_steps}; it must be at least 1."
-            )
-        if self.kappa0 is not None and not 0 < self.kappa0 < math.inf:
-            raise UnsupportedError(f"kappa0 is {self.kappa0}; allowed are positive numbers.")
-        update_count(self.num_inference_steps, self.p)
-
-    @property
-    def distils(self) -> bool:
-        """Whether the variant needs distilled latents."""
-        return "V" in self.variant
-
-    @property
-    def needs_proxy(self) -> bool:
-        """Whether the variant fuses two paths."""
-        return self.variant in ("S", "V+U", "V+S")
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Paintings that share one call of the pipeline."""
-
-    images: Sequence[Image.Image]
-    prompts: Sequence[str]
-    seeds: Sequence[int]
-
-    def part(self, chosen: slice) -> "_Batch":
-        return _Batch(self.images[chosen], self.prompts[chosen], self.seeds[chosen])
-
-
-@dataclass(frozen=True)
-class _Runner:
-    """One pipeline with all that its calls have in common."""
-
-    pipeline: "DiffusionPipeline"
-    family: Family
-    call: CallSettings
-    steps: int
-
-    def run(self, batch: _Batch, latents: Tensor | None = None) -> Tensor:
-        """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
-        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        with _global_seed(self.pipeline, batch.seeds[0]):
-            output = self.pipeline(
-                **self.family.arguments(batch.images, batch.prompts, self.call),
-                num_inference_steps=self.steps,
-                generator=generators[0] if len(generators) == 1 else generators,
-                output_type="latent",
-                **({} if latents is None else {"latents": latents}),
-            )
-        return self.family.unpack(self.pipeline, output.frames, self.call)
-
-    def schedule(
-        self, batch: _Batch, kappas: Sequence[float] | None = None
-    ) -> tuple[NoiseLevel, ...]:
-        """Noise levels of the call, native or at ``kappas``; they are the same for any batch."""
-        one = batch.part(slice(0, 1))
-        return plan(self.pipeline, lambda: self.run(one), kappas)
-
-    def pack(self, x: Tensor, clips: Tensor) -> Tensor:
-        return self.family.pack(self.pipeline, x.to(clips.device), clips)
-
-    def parts(self, count: int) -> Iterator[slice]:
-        """Which paintings go through a call together: all, or one at a time."""
-        size = max(count, 1) if self.family.batches else 1
-        return (slice(first, first + size) for first in range(0, count, size))
-
-    def noise(self, clips: Tensor, seeds: Sequence[int], purpose: str) -> Tensor:
-        """One noise sample per clip from its own seed; step layout, float32, CPU."""
-        samples = []
-        for clip, seed in zip(clips, seeds, strict=True):
-            generator = torch.Generator().manual_seed(derived_seed(seed, purpose))
-            samples.append(torch.randn(self.family.to_step(clip[None]).shape, generator=generator))
-        return torch.cat(samples)
-
-
-def derived_seed(seed: int, purpose: str) -> int:
-    """A seed of 63 bits for one ``purpose`` of a painting's ``seed``, unrelated to its others."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-@contextmanager
-def _global_seed(pipeline: "DiffusionPipeline", seed: int) -> Iterator[None]:
-    # Some pipelines sample their condition from the global generator, whatever they are given.
-    device = torch.device(pipeline._execution_device)
-    cuda = device.type == "cuda"
-    with torch.random.fork_rng(devices=[device] if cuda else []):
-        torch.default_generator.manual_seed(seed)
-        if cuda:
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-def _runner(pipeline: "DiffusionPipeline", call: CallSettings, settings: EPASettings) -> _Runner:
-    family = family_of(pipeline)
-    family.check(pipeline, call)
-    return _Runner(pipeline, family, call, settings.num_inference_steps)
 
 
 def _starts_with_signal(schedule: Sequence[NoiseLevel]) -> bool:
@@ -228,7 +87,10 @@ def distill_latents(
     """
     if not images:
         return []
-    runner, everything = _runner(pipeline, call, settings), _Batch(images, prompts, seeds)
+    runner, everything = (
+        runner_of(pipeline, call, settings.num_inference_steps),
+        Batch(images, prompts, seeds),
+    )
     kappas, schedule, step_sizes = _distillation_plan(runner, everything, settings)
     clips: list[Tensor] = []
     for part in runner.parts(len(images)):
@@ -241,7 +103,7 @@ def distill_latents(
             eps = runner.noise(static, batch.seeds, "vsds")
             state = VSDSState(runner.family.to_step(static), eps)
 
-        def call_from(x: Tensor, batch: _Batch = batch, static: Tensor = static) -> Tensor:
+        def call_from(x: Tensor, batch: Batch = batch, static: Tensor = static) -> Tensor:
             return runner.run(batch, runner.pack(x, static))
 
         def report(state: VSDSState, first: int = part.start) -> None:
@@ -256,7 +118,7 @@ def distill_latents(
 
 
 def _distillation_plan(
-    runner: _Runner, batch: _Batch, settings: EPASettings
+    runner: Runner, batch: Batch, settings: EPASettings
 ) -> tuple[Sequence[float] | None, Sequence[NoiseLevel], Sequence[float]]:
     """Matched kappas or None, then the noise level and the alpha of each update."""
     matched = settings.levels == "matched"
@@ -294,7 +156,10 @@ def animate_latents(
     """
     if not paintings:
         return []
-    runner, everything = _runner(pipeline, call, settings), _Batch(paintings, prompts, seeds)
+    runner, everything = (
+        runner_of(pipeline, call, settings.num_inference_steps),
+        Batch(paintings, prompts, seeds),
+    )
     fused = None if settings.variant == "baseline" else _fused(runner, real, proxy, settings)
     start, t0 = _starting_point(runner, everything, settings) if fused is not None else ((), 0)
     final: list[Tensor] = []
@@ -315,7 +180,7 @@ def animate_latents(
 
 
 def _starting_point(
-    runner: _Runner, batch: _Batch, settings: EPASettings
+    runner: Runner, batch: Batch, settings: EPASettings
 ) -> tuple[tuple[NoiseLevel, ...], int]:
     """The native levels from t0 on, and the index of t0."""
     native = runner.schedule(batch)
@@ -327,7 +192,7 @@ def _starting_point(
 
 
 def _fused(
-    runner: _Runner,
+    runner: Runner,
     real: Sequence[Tensor] | None,
     proxy: Sequence[Tensor] | None,
     settings: EPASettings,
@@ -395,7 +260,7 @@ def awaken(
         by_size.setdefault(_size(pipeline, image, height, width), []).append(index)
     clips: dict[int, Frames] = {}
     for (w, h), chosen in by_size.items():
-        group = _Batch(
+        group = Batch(
             [fit(paintings[index], (w, h)) for index in chosen],
             [prompts[index] for index in chosen],
             [seeds[index] for index in chosen],
@@ -424,7 +289,7 @@ def _size(
 
 def _awaken_group(
     pipeline: "DiffusionPipeline",
-    batch: _Batch,
+    batch: Batch,
     proxies: Sequence[Image.Image],
     settings: EPASettings,
     call: CallSettings,

@@ -11,8 +11,13 @@ from typing import Literal, Self
 from pydantic import Field, JsonValue, model_validator
 
 from epa_core.cards import ModelCard, model_card, proxy_card
-from tasks import animate, distill, encode, measure, prepare, proxy
+from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
+from tasks.distill import Params as DistillParams
+from tasks.encode import Params as EncodeParams
+from tasks.measure import Params as MeasureParams
+from tasks.prepare import Params as PrepareParams
+from tasks.proxy import Params as ProxyParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
 CACHED_STAGES = ("prepare", "proxy", "distill", "animate")
@@ -36,12 +41,12 @@ class Recipe(Settings):
     seed: int = Field(0, ge=0, lt=2**63)
     variant: Variant = Field("V+S", description="the whole method, or one of its ablations")
     model: ModelChoice = ModelChoice()
-    prepare: prepare.Params = prepare.Params()
-    proxy: proxy.Params = proxy.Params()
-    distill: distill.Params = distill.Params()
-    animate: animate.Params = animate.Params()
-    encode: encode.Params = encode.Params()
-    measure: measure.Params = measure.Params()
+    prepare: PrepareParams = PrepareParams()
+    proxy: ProxyParams = ProxyParams()
+    distill: DistillParams = DistillParams()
+    animate: AnimateParams = AnimateParams()
+    encode: EncodeParams = EncodeParams()
+    measure: MeasureParams = MeasureParams()
 
     @property
     def card(self) -> ModelCard:

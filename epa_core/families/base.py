@@ -45,9 +45,9 @@ def _statistics(vae: Any, like: Tensor) -> tuple[Tensor | float, Tensor | float]
     scale = config.get("scaling_factor") or 1.0
     if config.get("invert_scale_latents"):  # CogVideoX 1.5
         scale = 1 / scale
-    mean, std = getattr(vae, "latents_mean", None), getattr(vae, "latents_std", None)
-    if not isinstance(mean, Tensor):  # buffers in LTX, configuration lists in Wan
-        mean, std = config.get("latents_mean"), config.get("latents_std")
+    # Configuration lists in Wan, buffers in LTX.
+    stored = config if config.get("latents_mean") is not None else dict(vae.named_buffers())
+    mean, std = stored.get("latents_mean"), stored.get("latents_std")
     if mean is None:
         return config.get("shift_factor") or 0.0, scale
 
