@@ -135,5 +135,3 @@ def ask_retry(location: str, codes: list[str], items: list[str]) -> int:
         and (not items or row.item_id in items)
     ]
     return reopen(collection.store, rows, reason=", ".join(codes) or "asked")
-
-

@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from types import TracebackType
 from typing import Self
+from uuid import UUID
 
 from rich.console import Console
 from rich.progress import (
@@ -39,7 +40,7 @@ class PassProgress:
         self._bar = _bar(console or Console(stderr=True))
         self._row = self._bar.add_task(name, total=total, note="")
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
-        self._artifact: object = None
+        self._artifact: UUID | None = None
 
     def add(self, status: str) -> None:
         """One more work ended in ``status``; safe to call from any thread."""
@@ -97,23 +98,24 @@ def _bar(console: Console) -> Progress:
     )
 
 
-def _create_artifact(name: str) -> object:
+def _create_artifact(name: str) -> UUID | None:
     """The id of a new progress artifact, or None outside a flow run or without a server."""
     from prefect.artifacts import create_progress_artifact
 
     try:
-        return create_progress_artifact(0.0, key=f"epa-{name}", description=f"{name} pass")
+        artifact = create_progress_artifact(0.0, key=f"epa-{name}", description=f"{name} pass")
     except Exception as error:  # noqa: BLE001  # a dashboard that is away must not stop the work
         log.debug("no progress artifact: %s", error)
         return None
+    return artifact if isinstance(artifact, UUID) else None  # it may be awaitable, not in a flow
 
 
-def _update_artifact(artifact: object, percent: float) -> None:
+def _update_artifact(artifact: UUID | None, percent: float) -> None:
     if artifact is None:
         return
     from prefect.artifacts import update_progress_artifact
 
     try:
-        update_progress_artifact(artifact, progress=percent)  # type: ignore[arg-type]  # a UUID
+        update_progress_artifact(artifact, progress=percent)
     except Exception as error:  # noqa: BLE001  # as above
         log.debug("progress artifact not updated: %s", error)

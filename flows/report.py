@@ -50,7 +50,9 @@ def _ahead(seconds: float | None) -> str:
         return "; no timings are recorded yet"
     if seconds < 90:
         return f", about {seconds:.0f} s"
-    return f", about {seconds / 3600:.1f} h" if seconds > 3600 else f", about {seconds / 60:.0f} min"
+    return (
+        f", about {seconds / 3600:.1f} h" if seconds > 3600 else f", about {seconds / 60:.0f} min"
+    )
 
 
 def escaped(text: str) -> str:

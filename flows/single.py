@@ -46,10 +46,10 @@ def awaken_file(
     else:
         drawn = proxies.run(models.proxy_maker("preview"), [painting], [prompt], [seed])[0]
     pipeline = models.model(model, weights, None, "float32", "auto")
-    clip = awaken(
+    [clip] = awaken(
         pipeline,
-        painting,
-        drawn,
+        [painting],
+        [drawn],
         prompt=prompt,
         seed=seed,
         settings=EPASettings(num_inference_steps=steps),

@@ -60,7 +60,7 @@ def run(shard: Shard) -> None:
 
 
 def _recorded(shard: Shard) -> set[tuple[str, int]]:
-    """(key, attempt) of works that ended since the plan was made, most of them in the first pass."""
+    """(key, attempt) of works that ended since the plan was made, mostly in the first pass."""
     listed = shard.store.list(paths.records(shard.shard_id))
     parsed = (paths.parse_record(info.path) for info in listed)
     return {(entry[1], entry[2]) for entry in parsed if entry}

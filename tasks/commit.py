@@ -7,6 +7,7 @@ import os
 import platform
 from functools import cache
 from importlib import metadata
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from catalogs import paths
@@ -90,11 +91,10 @@ _FROM_QUALITY = (
 )
 
 
-def _commit(
-    shard: Shard, job: Job, seconds: dict[str, float], **facts: Any
-) -> None:
+def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> None:
     row, recipe = job.row, shard.recipe
     styles = row["styles"] or []
+    facts |= {name: round(value, 4) for name, value in seconds.items()}
     record = Record(
         item_id=job.work.item_id,
         shard_id=shard.shard_id,
@@ -123,7 +123,6 @@ def _commit(
         device=resolve_device(shard.execution.device),
         worker=_worker(),
         finished_at=utc_now(),
-        **{name: round(value, 4) for name, value in seconds.items()},
         **facts,
     )
     stands = commit(shard.store, record)
@@ -154,7 +153,7 @@ def _keep_latents(shard: Shard, entry: Awakening) -> None:
 def _label(job: Job) -> str:
     """What a person would call the work's folder."""
     named = [job.row["artist"], job.row["title"]]
-    return " ".join(name for name in named if name) or job.work.item_id
+    return " ".join(name for name in named if name) or PurePosixPath(job.row["image_uri"]).stem
 
 
 def _tags(shard: Shard, job: Job) -> dict[str, str]:

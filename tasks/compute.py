@@ -97,7 +97,11 @@ def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
 
 
 def _distill_missing(
-    shard: Shard, entries: list[Awakening], pipeline: DiffusionPipeline, settings: EPASettings, call: CallSettings
+    shard: Shard,
+    entries: list[Awakening],
+    pipeline: DiffusionPipeline,
+    settings: EPASettings,
+    call: CallSettings,
 ) -> None:
     """Both paths of every work that lacks them, all in one call."""
     paths: list[tuple[Awakening, str, PIL.Image.Image]] = []
@@ -125,7 +129,11 @@ def _distill_missing(
 
 
 def _animate_missing(
-    shard: Shard, entries: list[Awakening], pipeline: DiffusionPipeline, settings: EPASettings, call: CallSettings
+    shard: Shard,
+    entries: list[Awakening],
+    pipeline: DiffusionPipeline,
+    settings: EPASettings,
+    call: CallSettings,
 ) -> None:
     todo = [entry for entry in entries if "animate" not in entry.latents]
     if not todo:

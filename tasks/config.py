@@ -1,4 +1,4 @@
-"""The run file as one tree: what enters the keys (Recipe), and what does not (RunConfig, Execution).
+"""The run file as one tree: what enters the keys (Recipe), and all else (RunConfig, Execution).
 
 A field of `Recipe` or of a stage's Params changes results and therefore keys; every other field is
 listed in `RUNTIME_ONLY`. A test walks the tree and fails on a field that is neither.
@@ -6,7 +6,7 @@ listed in `RUNTIME_ONLY`. A test walks the tree and fails on a field that is nei
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -20,7 +20,7 @@ from tasks.prepare import Params as PrepareParams
 from tasks.proxy import Params as ProxyParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
-CACHED_STAGES = ("prepare", "proxy", "distill", "animate")
+CachedStage = Literal["prepare", "proxy", "distill", "animate"]
 
 
 class ModelChoice(Params):
@@ -99,9 +99,11 @@ class Execution(Settings):
     batch_size: int = Field(2, ge=1, le=256, description="paintings in one model call")
     shard_size: int = Field(48, ge=1, le=10_000, description="works in one task run, at most")
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
-    max_attempts: int = Field(3, ge=1, description="tries of a work that failed for a passing cause")
-    keep: tuple[Literal["prepare", "proxy", "distill", "animate"], ...] = Field(
-        CACHED_STAGES, description="stages whose intermediates are cached"
+    max_attempts: int = Field(
+        3, ge=1, description="tries of a work that failed for a passing cause"
+    )
+    keep: tuple[CachedStage, ...] = Field(
+        get_args(CachedStage), description="stages whose intermediates are cached"
     )
     limits: Limits = Limits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -49,7 +49,7 @@ def picture_from_bytes(data: bytes) -> tuple[PIL.Image.Image, dict[str, str]]:
     except ItemError as error:
         raise Damaged(f"cached picture cannot be read: {error.message}") from error
     texts = PIL.Image.open(io.BytesIO(data), formats=["PNG"]).info
-    return image, {k: v for k, v in texts.items() if isinstance(v, str)}
+    return image, {str(k): v for k, v in texts.items() if isinstance(v, str)}
 
 
 def rounded(latents: torch.Tensor, dtype: str) -> torch.Tensor:

@@ -21,7 +21,7 @@ from epa_core.cards import model_identity, proxy_identity
 from tasks import animate, distill, encode, measure, prepare, proxy
 from tasks.config import Recipe
 
-# Catalog columns that decide a result: the picture, the prompts, and what the files are tagged with.
+# Catalog columns that decide a result: the picture, the prompts, the files' tags.
 SOURCE_COLUMNS = ("image_uri", "image_sha256", "image_bytes")
 PROMPT_COLUMNS = ("prompt", "proxy_prompt")
 TAG_COLUMNS = ("title", "artist", "rights_statement", "license")

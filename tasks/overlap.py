@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -48,7 +48,7 @@ def overlapped(
 
 def _ahead(
     pool: ThreadPoolExecutor, fetch: Callable[[Item], Fetched], items: Iterable[Item], depth: int
-) -> Iterator[Fetched]:
+) -> Generator[Fetched]:
     """Results of ``fetch`` in order, with ``depth`` calls running or done ahead of the reader."""
     queue: deque[Future[Fetched]] = deque()
     try:

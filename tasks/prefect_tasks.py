@@ -30,7 +30,5 @@ def animate_shard(run: RunConfig, shard_id: str) -> dict[str, int]:
     shard = collection.shard(shard_id)
     animate_pass.run(shard)
     # The first pass, or a run that died, may have left records of this shard: they belong to it.
-    seal_shard(
-        collection.store, collection.plan_key, shard_id, shard.records, merge_leftovers=True
-    )
+    seal_shard(collection.store, collection.plan_key, shard_id, shard.records, merge_leftovers=True)
     return dict(shard.counts)

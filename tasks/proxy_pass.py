@@ -45,7 +45,9 @@ def run(shard: Shard) -> None:
     overlapped(
         shard.jobs,
         lambda job: _fetch(shard, job),
-        lambda entry: entry.painting.size if isinstance(entry, Drawing) and entry.painting else None,
+        lambda entry: (
+            entry.painting.size if isinstance(entry, Drawing) and entry.painting else None
+        ),
         compute,
         finish,
         batch_size=shard.execution.batch_size,

@@ -66,7 +66,7 @@ def dump_run(run: RunConfig) -> str:
 
 
 def explain(error: ValidationError) -> str:
-    """The first thing wrong, as one sentence that names the field, the value and what is allowed."""
+    """The first thing wrong, as one sentence: the field, its value, what is allowed."""
     first = error.errors(include_url=False)[0]
     loc = [str(part) for part in first["loc"]]
     field = ".".join(loc)

@@ -1,4 +1,4 @@
-"""What both passes over a shard share: the collection's context, one job per work, prepared input."""
+"""What both passes over a shard share: its context, one job per work, the prepared painting."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from epa_core.metrics import flow
-from epa_core.metrics.similarity import Image8, blend_share, ciede2000, loop_seam, ssim
+from epa_core.metrics.similarity import Image8, blend_share, colour_difference, loop_seam, ssim
 
 Flag = Literal["good", "static", "cross-fade", "drift", "flicker"]
 
 # Work done per clip: motion is measured at this shorter side (px) on this many pairs of frames.
-MOTION_SIDE: Final = 256
+MOTION_SIDE: Final = 192
 MOTION_PAIRS: Final = 6
 # Side of the thumbnails that stand for colour and large-scale change: an area mean over 1/16 of a
 # side is deaf to noise and to motion of a few pixels.
@@ -26,9 +26,9 @@ THUMBNAIL: Final = 16
 # Grey levels of the most changed twentieth of the thumbnail: sensor-like noise of 2 levels stays
 # below 1.3 (64 px and up), a ripple of 0.4 % of the side in one third of the picture starts at 2.4.
 STATIC_CHANGE: Final = 2.0
-# Shares of the shorter side per frame: 2 px over a whole clip of 240 px is 0.0008, jitter of
-# 0.05 % is 0.0003. Where nothing moves this much, the clip stands still.
-STATIC_MOTION: Final = 0.0006
+# Share of the shorter side per frame: a pan of 1 % over the whole clip has 0.0008, a tremble of
+# 0.05 % has 0.0003.
+STATIC_MOTION: Final = 0.0005
 # Share of the frame-to-frame difference that motion accounts for: 0.2 and more for real motion of
 # a pixel or so, under 0.03 for fades, brightness jumps and weak noise, 0.11 for noise of 15 levels.
 EXPLAINED_BY_MOTION: Final = 0.15
@@ -93,8 +93,7 @@ def measure(frames: Image8, painting: Image.Image | Image8) -> Quality:
     thumbnails = np.stack([_thumbnail(frame) for frame in frames])
     similarity = ssim(frames[0], picture)
     # The middle counts too: a cast that comes and goes is one.
-    ends = (thumbnails[len(frames) // 2], thumbnails[-1])
-    drift = max(_palette_difference(thumbnail, _thumbnail(picture)) for thumbnail in ends)
+    drift = _palette_drift(thumbnails[[len(frames) // 2, -1]], _thumbnail(picture))
     if len(frames) < 2:
         return Quality(None, None, similarity, None, None, drift, None, "static")
     grey = _grey(frames)
@@ -167,10 +166,11 @@ def _motion(grey: Image8) -> _Motion:
     )
 
 
-def _palette_difference(first: Image8, second: Image8) -> float:
-    """CIEDE2000 between two thumbnails, each channel sorted: blind to where a colour is."""
-    a, b = (np.sort(picture.reshape(-1, 3), axis=0)[None] for picture in (first, second))
-    return ciede2000(a, b)
+def _palette_drift(thumbnails: Image8, painting: Image8) -> float:
+    """Largest CIEDE2000 to the painting, each channel sorted: blind to where a colour is."""
+    colours = np.sort(thumbnails.reshape(len(thumbnails), -1, 3), axis=1)
+    wanted = np.sort(painting.reshape(1, -1, 3), axis=1)
+    return float(colour_difference(colours, wanted).mean(axis=1).max())
 
 
 def _flickers(thumbnails: Image8, motion: _Motion) -> bool:
@@ -211,6 +211,7 @@ def _recoloured(first: Image8, last: Image8) -> float:
 
 
 def _is_static(thumbnails: Image8, motion: _Motion) -> bool:
-    if motion.top5 < STATIC_MOTION:
-        return True
-    return _change(thumbnails) < STATIC_CHANGE and motion.explained < EXPLAINED_BY_MOTION
+    """Nothing that motion explains, and either too slow or too faint to be seen."""
+    if motion.explained >= EXPLAINED_BY_MOTION:
+        return False
+    return motion.top5 < STATIC_MOTION or _change(thumbnails) < STATIC_CHANGE

@@ -39,9 +39,9 @@ def _window(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(cv2.GaussianBlur(values, (side, side), _SSIM_SIGMA), np.float64)
 
 
-def ciede2000(first: Image8, second: Image8) -> float:
-    """Mean colour difference CIEDE2000 of two uint8 sRGB images [..., 3]; 1 is just visible."""
-    return float(np.mean(deltaE_ciede2000(rgb2lab(first), rgb2lab(second))))
+def colour_difference(first: Image8, second: Image8) -> NDArray[np.float64]:
+    """CIEDE2000 of every pixel of two uint8 sRGB arrays [..., 3]; 1 is just visible."""
+    return np.asarray(deltaE_ciede2000(rgb2lab(first), rgb2lab(second)), np.float64)
 
 
 def blend_share(frames: Image8) -> float | None:

@@ -13,6 +13,7 @@ import numpy as np
 from epa_core.models.motion import DOWN, RIGHT, UP, Motion
 from epa_core.models.regions import Array
 from epa_core.models.scene import Scene, onset
+from epa_core.models.sprites import Sprite
 from epa_core.models.vortices import Vortex, find_vortices
 
 TAU = 2 * np.pi
@@ -204,47 +205,21 @@ def _tip(
 def _sail(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:
     """Every body goes its way as one piece; into the distance it rises to the horizon, smaller."""
     height, width = scene.x.shape
-    bodies = _bodies(scene, mask, 0.007)
-    # What lies at the side is more likely shore than boat.
-    inner = [body for body in bodies if abs(body[1] / width - 0.5) < 0.3]
-    for body, x, y in inner or bodies:
-        way = np.float32(motion.direction or RIGHT)
+    bodies = _bodies(scene, mask, 0.012)
+    # What lies at the side is more likely shore than boat, what is tiny is left alone.
+    inner = [body for body in bodies if abs(body[1] / width - 0.5) < 0.3] or bodies
+    largest = max(float(body.sum()) for body, _, _ in inner)
+    for body, x, y in inner:
+        if float(body.sum()) < 0.25 * largest:
+            continue
+        way_x, way_y = motion.direction or RIGHT
         if motion.depth and motion.direction is None:
-            way = np.float32([0.5 * width - x, 0.42 * height - y])
-            way *= -motion.depth / max(float(np.hypot(*way)), 1e-3)
-        reach = way * np.float32(0.055 * motion.strength * scene.side)
-        grow = 0.2 * motion.strength * motion.depth
-        halo = _halo(body, 1.9 * float(np.hypot(*reach)))
-        scene.waves.append(partial(_voyage, scene, halo, (x, y), reach, grow))
-
-
-def _halo(body: Array, reach: float) -> Array:
-    """1 on the body, falling smoothly to 0 at a distance, so that the water round it gives way."""
-    distance = cv2.distanceTransform((body < 0.5).astype(np.uint8), cv2.DIST_L2, 5)
-    ramp = np.clip(1 - distance / reach, 0, 1)
-    return (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
-
-
-def _voyage(
-    scene: Scene,
-    halo: Array,
-    centre: tuple[float, float],
-    reach: Array,
-    grow: float,
-    time: float,
-) -> Array:
-    """Displacement of a body under way: the halo travels with it."""
-    eased = np.float32(time * (0.4 + 0.6 * time * (2 - time)))
-    moved = cv2.remap(
-        halo,
-        scene.x - reach[0] * eased,
-        scene.y - reach[1] * eased,
-        cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REPLICATE,
-    )[..., None]
-    scale = np.float32(1 - 1 / (1 + grow * float(eased)))
-    rest = np.stack([scene.x - centre[0], scene.y - centre[1]], -1) - reach * eased
-    return (reach * eased + rest * scale) * moved
+            to_x, to_y = 0.5 * width - x, 0.42 * height - y
+            far = -motion.depth / max(float(np.hypot(to_x, to_y)), 1e-3)
+            way_x, way_y = to_x * far, to_y * far
+        speed = 0.085 * motion.strength * scene.side
+        grow = 0.22 * motion.strength * motion.depth
+        scene.sprites.append(Sprite(body, (x, y), (way_x * speed, way_y * speed), grow))
 
 
 def _turn(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from epa_core.models.regions import Array, region_mask
+from epa_core.models.sprites import Sprite
 
 GRID_SIDE = 160
 # Share of the short side over which displacements fade out towards the border.
@@ -41,6 +42,7 @@ class Scene:
     tips: list[Callable[[float], Array]] = field(default_factory=list)
     gains: list[Callable[[float], Array]] = field(default_factory=list)
     rigid: list[Array] = field(default_factory=list)
+    sprites: list[Sprite] = field(default_factory=list)
     moves_camera: bool = False
 
     @classmethod

@@ -16,6 +16,7 @@ from epa_core.models.fields import add_motion
 from epa_core.models.motion import parse_motion
 from epa_core.models.regions import Array
 from epa_core.models.scene import Scene
+from epa_core.models.sprites import paste, without
 
 
 def move_painting(painting: NDArray[np.uint8], prompt: str, num_frames: int) -> NDArray[np.float32]:
@@ -32,12 +33,13 @@ def move_painting(painting: NDArray[np.uint8], prompt: str, num_frames: int) -> 
     for index, motion in enumerate(motions):
         seed = sha256(f"{index} {prompt}".encode()).digest()[:8]
         add_motion(scene, motion, np.random.default_rng(int.from_bytes(seed)))
-    source = painting.astype(np.float32)
+    source = without(painting, scene.sprites).astype(np.float32)
     height, width = painting.shape[:2]
+    scale = (width / scene.x.shape[1], height / scene.x.shape[0])
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for index, offset in enumerate(_offsets(scene, num_frames), start=1):
         offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
-        offset *= np.float32([width / scene.x.shape[1], height / scene.x.shape[0]])
+        offset *= np.float32(scale)
         moved = cv2.remap(
             source,
             x + offset[..., 0],
@@ -45,7 +47,10 @@ def move_painting(painting: NDArray[np.uint8], prompt: str, num_frames: int) -> 
             cv2.INTER_CUBIC,
             borderMode=cv2.BORDER_REFLECT_101,
         )
-        gain = _gain(scene, index / (num_frames - 1), (width, height))
+        time = index / (num_frames - 1)
+        for sprite in scene.sprites:
+            moved = paste(moved, frames[0], sprite, time, scale)
+        gain = _gain(scene, time, (width, height))
         frames[index] = np.clip(moved if gain is None else moved * gain, 0, 255)
     return frames
 

@@ -122,10 +122,11 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, expression: str, *, seconds: float = 10) -> Any:
-        """Wait until a JavaScript expression is true; return its value."""
+        """Wait until a JavaScript expression is true (an element is); return its value."""
+        probe = f"(value => value instanceof Node || value)({expression})"
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if value := self.eval(expression):
+            if value := self.eval(probe):
                 return value
             time.sleep(0.05)
         raise AssertionError(f"not true within {seconds} s: {expression}")
