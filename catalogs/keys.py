@@ -159,8 +159,8 @@ def item_slug(item_id: ItemId | str, label: str = "") -> str:
     The readable part may coincide for several ids; the eight hex digits of the id's own hash that
     end it keep them apart, also on file systems that ignore case.
     """
-    ascii_text = unicodedata.normalize("NFKD", label or item_id).encode("ascii", "ignore").decode().lower()
-    text = re.sub(r"[^a-z0-9.]+", "-", ascii_text)
+    folded = unicodedata.normalize("NFKD", label or item_id).encode("ascii", "ignore").decode()
+    text = re.sub(r"[^a-z0-9.]+", "-", folded.lower())
     text = re.sub(r"\.{2,}", ".", text).strip("-.")[:_SLUG_LENGTH].strip("-.") or "item"
     raw = item_id.encode(errors="surrogatepass")
     return f"{text}-{hashlib.blake2b(raw, digest_size=4).hexdigest()}"
