@@ -64,7 +64,7 @@ function stop() {
 function play(frame, work) {
   if (playing?.frame === frame || work.video === null) return;
   stop();
-  const node = video(work, { tabindex: -1, "aria-hidden": "true" });
+  const node = video(work, { "aria-hidden": "true" });
   playing = { node, frame };
   node.addEventListener("playing", () => frame.classList.add("is-playing"), { once: true });
   frame.append(node);

@@ -164,8 +164,10 @@ dialog.addEventListener("click", (event) => {
   if (event.target === dialog || button?.hasAttribute("data-close")) dialog.close();
   else if (button?.dataset.go) go(Number(button.dataset.go));
 });
-dialog.addEventListener("keydown", (event) => {
-  if (event.target instanceof HTMLVideoElement) return; // there the arrows seek
+document.addEventListener("keydown", (event) => {
+  // On the video the arrows seek; with a modifier they belong to the browser.
+  const modified = event.altKey || event.ctrlKey || event.metaKey || event.shiftKey;
+  if (!dialog.open || modified || event.target instanceof HTMLVideoElement) return;
   if (event.key === "ArrowLeft") go(-1);
   else if (event.key === "ArrowRight") go(1);
 });

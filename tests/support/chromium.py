@@ -121,7 +121,7 @@ class Page:
             raise AssertionError(answer["exceptionDetails"]["exception"]["description"])
         return answer["result"].get("value")
 
-    def wait(self, expression: str, *, seconds: float = 10) -> Any:
+    def wait(self, expression: str, *, seconds: float = 20) -> Any:
         """Wait until a JavaScript expression is true (an element is); return its value."""
         probe = f"(value => value instanceof Node || value)({expression})"
         deadline = time.monotonic() + seconds
