@@ -79,9 +79,7 @@ def _vertical(
 
 def _swirl(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:
     """Turns about the centres that the strokes already circle, with a drift between them."""
-    vortices = find_vortices(scene, mask) or [
-        Vortex(*scene.centre(mask), 0.22 * scene.side, 1.0)
-    ]
+    vortices = find_vortices(scene, mask) or [Vortex(*scene.centre(mask), 0.22 * scene.side, 1.0)]
     flow = scene.along_strokes(_uniform(scene, motion, RIGHT, 0.03), 0.8)
     for vortex in vortices:
         dx, dy = scene.x - vortex.x, scene.y - vortex.y
@@ -204,6 +202,7 @@ def _tip(
 
 def _sail(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:
     """Every body goes its way as one piece; into the distance it rises to the horizon, smaller."""
+    _travelling(scene, scene.mask("water"), 0.0035, 0.1, 2.0, rng)
     height, width = scene.x.shape
     bodies = _bodies(scene, mask, 0.012)
     # What lies at the side is more likely shore than boat, what is tiny is left alone.
@@ -238,9 +237,11 @@ def _turn(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -
 def _breathe(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:
     """Swells and shrinks about the region's centre, lifting a little."""
     x, y = scene.centre(mask)
-    reach = float(np.percentile(np.hypot(scene.x - x, scene.y - y)[mask > 0.5], 90)) if (
-        mask > 0.5
-    ).any() else scene.side / 2
+    reach = (
+        float(np.percentile(np.hypot(scene.x - x, scene.y - y)[mask > 0.5], 90))
+        if (mask > 0.5).any()
+        else scene.side / 2
+    )
     grow = 0.03 * motion.strength * scene.side / max(reach, 1.0)
     lift = 0.008 * motion.strength * scene.side
 

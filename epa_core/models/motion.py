@@ -218,9 +218,7 @@ def _read(tokens: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
     return kinds, [noun for noun in nouns if noun[0] != "whole"] or nouns
 
 
-def _motions_of(
-    kinds: list[str], nouns: list[tuple[str, str]], tokens: list[str]
-) -> list[Motion]:
+def _motions_of(kinds: list[str], nouns: list[tuple[str, str]], tokens: list[str]) -> list[Motion]:
     words = set(tokens)
     strength = 1.25 if words & _FAST else 0.85 if words & _SLOW else 1.0
     direction, depth = _direction(tokens)
