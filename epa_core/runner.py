@@ -1,0 +1,104 @@
+"""One pipeline and the calls the method makes of it: batches, seeds, layouts."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.families import CallSettings, Family, family_of
+from epa_core.noise_levels import NoiseLevel
+from epa_core.seam import plan
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Paintings that share one call of the pipeline."""
+
+    images: Sequence[Image.Image]
+    prompts: Sequence[str]
+    seeds: Sequence[int]
+
+    def part(self, chosen: slice) -> "Batch":
+        """Some of them."""
+        return Batch(self.images[chosen], self.prompts[chosen], self.seeds[chosen])
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One pipeline with all that its calls have in common."""
+
+    pipeline: "DiffusionPipeline"
+    family: Family
+    call: CallSettings
+    steps: int
+
+    def run(self, batch: Batch, latents: Tensor | None = None) -> Tensor:
+        """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
+        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        with _global_seed(self.pipeline, batch.seeds[0]):
+            output = self.pipeline(
+                **self.family.arguments(batch.images, batch.prompts, self.call),
+                num_inference_steps=self.steps,
+                generator=generators[0] if len(generators) == 1 else generators,
+                output_type="latent",
+                **({} if latents is None else {"latents": latents}),
+            )
+        return self.family.unpack(self.pipeline, output.frames, self.call)
+
+    def schedule(
+        self, batch: Batch, kappas: Sequence[float] | None = None
+    ) -> tuple[NoiseLevel, ...]:
+        """Noise levels of the call, native or at ``kappas``; they are the same for any batch."""
+        one = batch.part(slice(0, 1))
+        return plan(self.pipeline, lambda: self.run(one), kappas)
+
+    def pack(self, x: Tensor, clips: Tensor) -> Tensor:
+        """A noised sample in step layout -> ``latents=``; ``clips`` are the clean ones."""
+        return self.family.pack(self.pipeline, x.to(clips.device), clips)
+
+    def parts(self, count: int) -> Iterator[slice]:
+        """Which paintings go through a call together: all, or one at a time."""
+        size = max(count, 1) if self.family.batches else 1
+        return (slice(first, first + size) for first in range(0, count, size))
+
+    def noise(self, clips: Tensor, seeds: Sequence[int], purpose: str) -> Tensor:
+        """One noise sample per clip from its own seed; step layout, float32, CPU."""
+        samples = []
+        for clip, seed in zip(clips, seeds, strict=True):
+            generator = torch.Generator().manual_seed(derived_seed(seed, purpose))
+            samples.append(torch.randn(self.family.to_step(clip[None]).shape, generator=generator))
+        return torch.cat(samples)
+
+
+def derived_seed(seed: int, purpose: str) -> int:
+    """A seed of 63 bits for one ``purpose`` of a painting's ``seed``, unrelated to its others."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextmanager
+def _global_seed(pipeline: "DiffusionPipeline", seed: int) -> Iterator[None]:
+    # Some pipelines sample their condition from the global generator, whatever they are given.
+    device = torch.device(pipeline._execution_device)
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def runner_of(pipeline: "DiffusionPipeline", call: CallSettings, steps: int) -> Runner:
+    """The runner of ``pipeline``; UnsupportedError for an unknown class or an unfit size."""
+    family = family_of(pipeline)
+    family.check(pipeline, call)
+    return Runner(pipeline, family, call, steps)

@@ -1,0 +1,77 @@
+"""The exact denoiser of data N(mu, tau^2), planted in a real pipeline in place of its network.
+
+It answers in the family's own output (epsilon, v, flow velocity) from nothing but what the network
+receives, so VSDS through the pipeline has a closed-form result only if all of input scaling,
+guidance, layouts, parameterisation and w(t) are right.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from epa_core.distill import VSDSScheduler
+from epa_core.noise_levels import NoiseLevel
+
+MU, TAU = 0.7, 0.4
+
+# Axis and number of the channels that hold the noised sample, before the condition's.
+_SAMPLE_CHANNELS = {"svd": (2, 4), "cogvideox": (2, 4), "wan21": (1, 16), "wan22": (1, 16)}
+
+
+def posterior_mean(x: Tensor, a: float, s: float) -> Tensor:
+    """E[z | a z + s eps = x]."""
+    return MU + a * TAU**2 / (a**2 * TAU**2 + s**2) * (x - a * MU)
+
+
+def predicted(z: Tensor, eps: Tensor, schedule: list[NoiseLevel], alphas: list[float]) -> Tensor:
+    """What VSDS makes of ``z``: each update goes g = alpha kappa / (1 + kappa^2) <= 1 of the way."""
+    z, eps = z.double(), eps.double()
+    for level, alpha in zip(schedule, alphas, strict=True):
+        a, s = level.a, level.s
+        g = min(1.0, alpha * a * s / (a**2 + s**2))
+        z = z - g * (z - posterior_mean(a * z + s * eps, a, s))
+    return z
+
+
+def plant(name: str, pipeline: Any) -> None:
+    """Replace the denoiser(s) of the tiny pipeline ``name``."""
+    for attribute in ("transformer", "transformer_2", "unet"):
+        network = getattr(pipeline, attribute, None)
+        if network is not None:
+            network.forward = _forward(name, pipeline)
+
+
+def _forward(name: str, pipeline: Any) -> Any:
+    def forward(*args: Any, **kwargs: Any) -> tuple[Tensor]:
+        x = kwargs.get("hidden_states", args[0] if args else None)
+        t = kwargs.get("timestep", args[1] if len(args) > 1 else None)
+        a, s = _level(name, pipeline, float(torch.as_tensor(t).max()))
+        if name in _SAMPLE_CHANNELS:
+            axis, count = _SAMPLE_CHANNELS[name]
+            x = x.narrow(axis, 0, count)
+        x = x.double()
+        if name == "svd":
+            x = x * math.hypot(1, s)  # Euler schedulers feed x / sqrt(1 + sigma^2)
+        z = posterior_mean(x, a, s)
+        eps = x / s - a / s * z
+        if name in ("svd", "cogvideox", "i2vgenxl"):
+            norm = math.hypot(a, s)
+            return (((a * eps - s * z) / norm).float(),)
+        return ((eps - z).float(),)
+
+    return forward
+
+
+def _level(name: str, pipeline: Any, t: float) -> tuple[float, float]:
+    scheduler = pipeline.scheduler
+    if name == "svd":
+        return 1.0, math.exp(4 * t)
+    if name in ("cogvideox", "i2vgenxl"):
+        alpha_bar = float(scheduler.alphas_cumprod[int(t)])
+        return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
+    if name.startswith("wan") and isinstance(scheduler, VSDSScheduler):
+        # UniPC rounds the timesteps it tells the network; its sigmas are exact.
+        t = 1000 * float(scheduler.sigmas[scheduler.epa_run.done])
+    return 1 - t / 1000, t / 1000

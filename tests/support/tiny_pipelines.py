@@ -1,0 +1,364 @@
+"""Real diffusers image-to-video pipelines at tiny size with random weights: CPU, no downloads.
+
+Text enters as precomputed embeddings, so no tokenizer or text encoder is needed. Schedulers have
+the released checkpoints' shape (prediction type, zero terminal signal, shifts), and VAE statistics
+are not trivial, so that a forgotten normalisation shows.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers.utils import logging as diffusers_logging
+from PIL import Image
+from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from epa_core.awakening import CallSettings
+
+diffusers_logging.set_verbosity_error()
+torch.set_num_threads(1)
+
+SIDE = 32
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A pipeline and how to call it."""
+
+    pipeline: Any
+    call: CallSettings
+
+
+def picture(seed: int, side: int = SIDE) -> Image.Image:
+    """A smooth random painting."""
+    corners = np.random.default_rng(seed).uniform(0, 255, (4, 4, 3)).astype("uint8")
+    return Image.fromarray(corners).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _random(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1000 + seed))
+
+
+def _built(make: Callable[[], Any], seed: int = 0) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make().eval()
+
+
+def _clip_vision(hidden: int, projection: int, heads: int, side: int = 32, patch: int = 8) -> Any:
+    config = CLIPVisionConfig(
+        hidden_size=hidden,
+        projection_dim=projection,
+        num_hidden_layers=1,
+        num_attention_heads=heads,
+        image_size=side,
+        intermediate_size=16,
+        patch_size=patch,
+    )
+    return _built(lambda: CLIPVisionModelWithProjection(config))
+
+
+def _clip_processor() -> Any:
+    size = {"height": 32, "width": 32}
+    return CLIPImageProcessor(crop_size=size, size={"shortest_edge": 32})
+
+
+def _call(
+    num_frames: int, guidance_scale: float | None, side: int = SIDE, **options: Any
+) -> CallSettings:
+    return CallSettings(side, side, num_frames, guidance_scale, options)
+
+
+def _text(tokens: int, width: int, mask: bool = False) -> dict[str, torch.Tensor]:
+    text = {
+        "prompt_embeds": _random(1, tokens, width),
+        "negative_prompt_embeds": _random(1, tokens, width, seed=1),
+    }
+    if mask:
+        ones = torch.ones(1, tokens, dtype=torch.bool)
+        text |= {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones}
+    return text
+
+
+def _image_vae() -> Any:
+    return _built(
+        lambda: diffusers.AutoencoderKL(
+            block_out_channels=[8, 16],
+            norm_num_groups=4,
+            down_block_types=["DownEncoderBlock2D"] * 2,
+            up_block_types=["UpDecoderBlock2D"] * 2,
+            latent_channels=4,
+        )
+    )
+
+
+def i2vgenxl() -> Tiny:
+    """I2VGen-XL: cosine betas, zero terminal SNR, leading spacing, v-prediction."""
+    unet = _built(
+        lambda: diffusers.I2VGenXLUNet(
+            block_out_channels=(4, 8),
+            layers_per_block=1,
+            sample_size=16,
+            down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+            up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+            cross_attention_dim=4,
+            attention_head_dim=4,
+            num_attention_heads=None,
+            norm_num_groups=2,
+        )
+    )
+    scheduler = diffusers.DDIMScheduler(
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        rescale_betas_zero_snr=True,
+        timestep_spacing="leading",
+        steps_offset=1,
+    )
+    pipeline = diffusers.I2VGenXLPipeline(
+        vae=_image_vae(),
+        text_encoder=None,
+        tokenizer=None,
+        image_encoder=_clip_vision(32, 4, 4),
+        feature_extractor=_clip_processor(),
+        unet=unet,
+        scheduler=scheduler,
+    )
+    return Tiny(pipeline, _call(4, 9.0, target_fps=16, **_text(7, 4)))
+
+
+def svd() -> Tiny:
+    """Stable Video Diffusion: EDM, Karras sigmas from 700, continuous timesteps, v-prediction."""
+    unet = _built(
+        lambda: diffusers.UNetSpatioTemporalConditionModel(
+            block_out_channels=(32, 64),
+            layers_per_block=1,
+            sample_size=32,
+            down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+            up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"),
+            cross_attention_dim=32,
+            num_attention_heads=8,
+            projection_class_embeddings_input_dim=96,
+            addition_time_embed_dim=32,
+            num_frames=4,
+        )
+    )
+    vae = _built(
+        lambda: diffusers.AutoencoderKLTemporalDecoder(
+            block_out_channels=[32, 64],
+            down_block_types=["DownEncoderBlock2D"] * 2,
+            latent_channels=4,
+        )
+    )
+    scheduler = diffusers.EulerDiscreteScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        sigma_max=700.0,
+        sigma_min=0.002,
+        steps_offset=1,
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+    )
+    pipeline = diffusers.StableVideoDiffusionPipeline(
+        vae=vae,
+        image_encoder=_clip_vision(32, 32, 4, side=224, patch=56),
+        unet=unet,
+        scheduler=scheduler,
+        feature_extractor=_clip_processor(),
+    )
+    return Tiny(pipeline, _call(4, 3.0, side=16, fps=7, motion_bucket_id=127))
+
+
+def cogvideox(patch_size_t: int | None = None) -> Tiny:
+    """CogVideoX-5b-I2V: zero terminal SNR, trailing spacing, v-prediction; patch_size_t 2 is 1.5."""
+    transformer = _built(
+        lambda: diffusers.CogVideoXTransformer3DModel(
+            num_attention_heads=2,
+            attention_head_dim=16,
+            in_channels=8,
+            out_channels=4,
+            time_embed_dim=2,
+            text_embed_dim=32,
+            num_layers=1,
+            sample_width=4,
+            sample_height=4,
+            sample_frames=9,
+            patch_size=2,
+            patch_size_t=patch_size_t,
+            patch_bias=patch_size_t is None,
+            max_text_seq_length=16,
+            use_rotary_positional_embeddings=True,
+            use_learned_positional_embeddings=patch_size_t is None,
+        )
+    )
+    vae = _built(
+        lambda: diffusers.AutoencoderKLCogVideoX(
+            down_block_types=("CogVideoXDownBlock3D",) * 4,
+            up_block_types=("CogVideoXUpBlock3D",) * 4,
+            block_out_channels=(8, 8, 8, 8),
+            latent_channels=4,
+            layers_per_block=1,
+            norm_num_groups=2,
+        )
+    )
+    scheduler = diffusers.CogVideoXDDIMScheduler(
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        snr_shift_scale=1.0,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    pipeline = diffusers.CogVideoXImageToVideoPipeline(
+        tokenizer=None, text_encoder=None, vae=vae, transformer=transformer, scheduler=scheduler
+    )
+    return Tiny(pipeline, _call(9, 6.0, max_sequence_length=16, **_text(16, 32)))
+
+
+def _wan_transformer(in_channels: int, image_dim: int | None, seed: int = 0) -> Any:
+    return _built(
+        lambda: diffusers.WanTransformer3DModel(
+            patch_size=(1, 2, 2),
+            num_attention_heads=2,
+            attention_head_dim=12,
+            in_channels=in_channels,
+            out_channels=16,
+            text_dim=32,
+            freq_dim=32,
+            ffn_dim=32,
+            num_layers=1,
+            cross_attn_norm=True,
+            qk_norm="rms_norm_across_heads",
+            rope_max_seq_len=32,
+            image_dim=image_dim,
+        ),
+        seed,
+    )
+
+
+def _wan(shift: float, **components: Any) -> Any:
+    vae = _built(
+        lambda: diffusers.AutoencoderKLWan(
+            base_dim=3,
+            z_dim=16,
+            dim_mult=[1, 1, 1, 1],
+            num_res_blocks=1,
+            temperal_downsample=[False, True, True],
+        )
+    )
+    scheduler = diffusers.UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    )
+    return diffusers.WanImageToVideoPipeline(
+        tokenizer=None, text_encoder=None, vae=vae, scheduler=scheduler, **components
+    )
+
+
+def wan21() -> Tiny:
+    """Wan 2.1: flow matching by UniPC, CLIP image tokens, mask and image latents as channels."""
+    pipeline = _wan(
+        3.0,
+        image_processor=_clip_processor(),
+        image_encoder=_clip_vision(4, 4, 2),
+        transformer=_wan_transformer(36, image_dim=4),
+    )
+    return Tiny(pipeline, _call(9, 5.0, max_sequence_length=16, **_text(16, 32)))
+
+
+def wan22() -> Tiny:
+    """Wan 2.2 A14B: two experts, switched at 0.9 of the noise."""
+    pipeline = _wan(
+        5.0,
+        transformer=_wan_transformer(36, image_dim=None),
+        transformer_2=_wan_transformer(36, image_dim=None, seed=7),
+        boundary_ratio=0.9,
+    )
+    options = {"guidance_scale_2": 3.5, "max_sequence_length": 16, **_text(16, 32)}
+    return Tiny(pipeline, _call(9, 5.0, **options))
+
+
+def wan22_5b() -> Tiny:
+    """Wan 2.2 TI2V-5B: a timestep per token, frame 0 overwritten by the clean painting."""
+    pipeline = _wan(5.0, transformer=_wan_transformer(16, image_dim=None), expand_timesteps=True)
+    return Tiny(pipeline, _call(9, 5.0, max_sequence_length=16, **_text(16, 32)))
+
+
+def ltx() -> Tiny:
+    """LTX-Video: packed tokens, clean first frame, dynamic shift with a terminal of 0.1."""
+    transformer = _built(
+        lambda: diffusers.LTXVideoTransformer3DModel(
+            in_channels=8,
+            out_channels=8,
+            num_attention_heads=4,
+            attention_head_dim=8,
+            cross_attention_dim=32,
+            num_layers=1,
+            caption_channels=32,
+        )
+    )
+    vae = _built(
+        lambda: diffusers.AutoencoderKLLTXVideo(
+            latent_channels=8,
+            block_out_channels=(8,) * 4,
+            decoder_block_out_channels=(8,) * 4,
+            layers_per_block=(1,) * 5,
+            decoder_layers_per_block=(1,) * 5,
+            spatio_temporal_scaling=(True, True, False, False),
+            decoder_spatio_temporal_scaling=(True, True, False, False),
+            decoder_inject_noise=(False,) * 5,
+            upsample_residual=(False,) * 4,
+            upsample_factor=(1,) * 4,
+            timestep_conditioning=False,
+            patch_size=1,
+            patch_size_t=1,
+            encoder_causal=True,
+            decoder_causal=False,
+        )
+    )
+    vae.use_framewise_encoding = vae.use_framewise_decoding = False
+    vae.latents_mean.copy_(_random(8, seed=3) * 0.3)
+    vae.latents_std.copy_(_random(8, seed=4).abs() + 0.5)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=0.95,
+        max_shift=2.05,
+        base_image_seq_len=1024,
+        max_image_seq_len=4096,
+        shift_terminal=0.1,
+    )
+    pipeline = diffusers.LTXImageToVideoPipeline(
+        scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, transformer=transformer
+    )
+    return Tiny(pipeline, _call(9, 3.0, max_sequence_length=16, **_text(16, 32, mask=True)))
+
+
+def preview() -> Tiny:
+    """The embedded model is small as it is."""
+    from epa_core.models.preview import build_preview
+
+    return Tiny(build_preview(), _call(4, None))
+
+
+BUILDERS: dict[str, Callable[[], Tiny]] = {
+    "wan21": wan21,
+    "wan22": wan22,
+    "wan22_5b": wan22_5b,
+    "cogvideox": cogvideox,
+    "ltx": ltx,
+    "svd": svd,
+    "i2vgenxl": i2vgenxl,
+    "preview": preview,
+}
+
+
+def build(name: str) -> Tiny:
+    """A fresh tiny pipeline, silent."""
+    tiny = BUILDERS[name]()
+    tiny.pipeline.set_progress_bar_config(disable=True)
+    return tiny
