@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -77,7 +77,7 @@ class ValidationReport:
 
     def to_json(self) -> str:
         """The report as a JSON object."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=2)
+        return json.dumps(vars(self), ensure_ascii=False, indent=2)
 
     def lines(self) -> list[str]:
         """The report for a terminal, one fact per line; no markup, control characters shown."""
