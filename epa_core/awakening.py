@@ -12,7 +12,8 @@ and the caller's global random state is left alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,54 +88,60 @@ def distill_latents(
     """
     if not images:
         return []
-    runner, everything = (
-        runner_of(pipeline, call, settings.num_inference_steps),
-        Batch(images, prompts, seeds),
-    )
-    kappas, schedule, step_sizes = _distillation_plan(runner, everything, settings)
+    runner = runner_of(pipeline, call, settings.num_inference_steps)
+    everything = Batch(images, prompts, seeds)
+    updates = _planned_updates(runner, everything, settings)
     clips: list[Tensor] = []
     for part in runner.parts(len(images)):
-        batch, static = (
-            everything.part(part),
-            torch.stack(static_latents(pipeline, images[part], call)),
-        )
+        report = None if on_update is None else partial(on_update, part.start)
         state = (resume or {}).get(part.start)
-        if state is None:
-            eps = runner.noise(static, batch.seeds, "vsds")
-            state = VSDSState(runner.family.to_step(static), eps)
-
-        def call_from(x: Tensor, batch: Batch = batch, static: Tensor = static) -> Tensor:
-            return runner.run(batch, runner.pack(x, static))
-
-        def report(state: VSDSState, first: int = part.start) -> None:
-            if on_update is not None:
-                on_update(first, state)
-
-        state = distill(
-            pipeline, call_from, state, schedule, step_sizes, kappas=kappas, on_update=report
-        )
-        clips.extend(runner.family.from_step(state.z.float().cpu(), static))
+        clips.extend(_distil_together(runner, everything.part(part), updates, state, report))
     return clips
 
 
-def _distillation_plan(
-    runner: Runner, batch: Batch, settings: EPASettings
-) -> tuple[Sequence[float] | None, Sequence[NoiseLevel], Sequence[float]]:
-    """Matched kappas or None, then the noise level and the alpha of each update."""
-    matched = settings.levels == "matched"
-    if settings.levels != "matched":
-        native = runner.schedule(batch)
-        matched = settings.levels == "auto" and not _starts_with_signal(native)
-    if matched:
+@dataclass(frozen=True)
+class _Updates:
+    """The VSDS updates to make: noise level and alpha of each; kappas where they are matched."""
+
+    schedule: Sequence[NoiseLevel]
+    alphas: Sequence[float]
+    kappas: Sequence[float] | None
+
+
+def _planned_updates(runner: Runner, batch: Batch, settings: EPASettings) -> _Updates:
+    planned = runner.plan(batch)
+    schedule, kappas = planned.native(), None
+    without_signal = not _starts_with_signal(schedule)
+    if settings.levels == "matched" or (settings.levels == "auto" and without_signal):
         kappas = paper_kappas(settings.p)
-        schedule = runner.schedule(batch, kappas) if kappas else ()
+        schedule = planned.matched(kappas) if kappas else ()
     else:
-        kappas = None
-        schedule = native[: update_count(len(native), settings.p)]
-    step_sizes = alphas(
-        settings.alpha_curve, len(schedule), settings.alpha_first, settings.alpha_last
+        schedule = schedule[: update_count(len(schedule), settings.p)]
+    curve, first, last = settings.alpha_curve, settings.alpha_first, settings.alpha_last
+    return _Updates(schedule, alphas(curve, len(schedule), first, last), kappas)
+
+
+def _distil_together(
+    runner: Runner,
+    batch: Batch,
+    updates: _Updates,
+    state: VSDSState | None,
+    on_update: Callable[[VSDSState], None] | None,
+) -> list[Tensor]:
+    static = torch.stack(static_latents(runner.pipeline, batch.images, runner.call))
+    if state is None:
+        eps = runner.noise(static, batch.seeds, "vsds")
+        state = VSDSState(runner.family.to_step(static), eps)
+    state = distill(
+        runner.pipeline,
+        lambda x: runner.run(batch, runner.pack(x, static)),
+        state,
+        updates.schedule,
+        updates.alphas,
+        kappas=updates.kappas,
+        on_update=on_update,
     )
-    return kappas, schedule, step_sizes
+    return list(runner.family.from_step(state.z.float().cpu(), static))
 
 
 @torch.no_grad()
@@ -156,10 +163,8 @@ def animate_latents(
     """
     if not paintings:
         return []
-    runner, everything = (
-        runner_of(pipeline, call, settings.num_inference_steps),
-        Batch(paintings, prompts, seeds),
-    )
+    runner = runner_of(pipeline, call, settings.num_inference_steps)
+    everything = Batch(paintings, prompts, seeds)
     fused = None if settings.variant == "baseline" else _fused(runner, real, proxy, settings)
     start, t0 = _starting_point(runner, everything, settings) if fused is not None else ((), 0)
     final: list[Tensor] = []
@@ -183,7 +188,7 @@ def _starting_point(
     runner: Runner, batch: Batch, settings: EPASettings
 ) -> tuple[tuple[NoiseLevel, ...], int]:
     """The native levels from t0 on, and the index of t0."""
-    native = runner.schedule(batch)
+    native = runner.plan(batch).native()
     if settings.kappa0 is not None:
         t0 = nearest(native, settings.kappa0)
     else:

@@ -11,8 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from epa_core.families import CallSettings, Family, family_of
-from epa_core.noise_levels import NoiseLevel
-from epa_core.seam import plan
+from epa_core.seam import Plan, plan
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -53,12 +52,10 @@ class Runner:
             )
         return self.family.unpack(self.pipeline, output.frames, self.call)
 
-    def schedule(
-        self, batch: Batch, kappas: Sequence[float] | None = None
-    ) -> tuple[NoiseLevel, ...]:
-        """Noise levels of the call, native or at ``kappas``; they are the same for any batch."""
+    def plan(self, batch: Batch) -> Plan:
+        """The schedule of the call; it is the same for any batch."""
         one = batch.part(slice(0, 1))
-        return plan(self.pipeline, lambda: self.run(one), kappas)
+        return plan(self.pipeline, lambda: self.run(one))
 
     def pack(self, x: Tensor, clips: Tensor) -> Tensor:
         """A noised sample in step layout -> ``latents=``; ``clips`` are the clean ones."""

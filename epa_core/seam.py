@@ -153,33 +153,44 @@ def using(pipeline: "DiffusionPipeline", scheduler: Any) -> Iterator[None]:
 class _Planned(BaseException):
     """Ends a planning call. Not an Exception, so that no pipeline's own handler swallows it."""
 
-    def __init__(self, schedule: tuple[NoiseLevel, ...]):
-        self.schedule = schedule
-
 
 class _Planner(WindowedScheduler):
     def epa_timesteps_set(self) -> None:
-        super().epa_timesteps_set()
-        raise _Planned(levels(self))
+        raise _Planned
 
 
-def plan(
-    pipeline: "DiffusionPipeline",
-    call: Callable[[], object],
-    kappas: Sequence[float] | None = None,
-) -> tuple[NoiseLevel, ...]:
-    """The schedule that ``call`` (which runs ``pipeline``) would use, without running the denoiser.
+@dataclass(frozen=True)
+class Plan:
+    """The schedule a call would use, held by a scheduler whose timesteps are set."""
 
-    With ``kappas``: the pipeline's levels closest to those noise-to-signal ratios. Dynamic shifting
-    makes schedules depend on size and frames, so they are read off the very call.
+    scheduler: Any
+
+    def native(self) -> tuple[NoiseLevel, ...]:
+        """The pipeline's own noise levels."""
+        return levels(self.scheduler)
+
+    def matched(self, kappas: Sequence[float]) -> tuple[NoiseLevel, ...]:
+        """The pipeline's noise levels closest to these noise-to-signal ratios."""
+        scheduler = copy.deepcopy(self.scheduler)
+        scheduler.epa_window = Window(kappas=kappas)
+        WindowedScheduler.epa_timesteps_set(scheduler)
+        return levels(scheduler)
+
+
+def plan(pipeline: "DiffusionPipeline", call: Callable[[], object]) -> Plan:
+    """What ``call``, which runs ``pipeline``, does up to its first denoising step: its schedule.
+
+    Dynamic shifting makes schedules depend on size and frames, so they are read off the very call,
+    which is abandoned as soon as it has set its timesteps. UnsupportedError if it never does.
     """
-    with using(pipeline, exchange(pipeline.scheduler, _Planner, Window(kappas=kappas))):
+    scheduler = exchange(pipeline.scheduler, _Planner, Window())
+    with using(pipeline, scheduler):
         try:
             call()
-        except _Planned as planned:
-            # The aborted call must not leave offloaded modules on the accelerator.
+        except _Planned:
+            # The abandoned call must not leave offloaded modules on the accelerator.
             pipeline.maybe_free_model_hooks()
-            return planned.schedule
+            return Plan(scheduler)
     raise UnsupportedError(
         f"{type(pipeline).__name__} never calls its scheduler's set_timesteps, "
         "so its noise levels cannot be read."

@@ -123,7 +123,7 @@ def test_proxy_changes_the_preview():
 
 @pytest.mark.parametrize("name", ["cogvideox", "ltx"])
 def test_without_signal_at_t0_the_proxy_is_lost(name):
-    """Why t0 is a noise level: at the top of these schedules the fused latent is multiplied by 0."""
+    """Why t0 is a noise level: on top of these schedules the fused latent is multiplied by 0."""
     real, proxy = both_paths(name)
     top = EPASettings(num_inference_steps=4, kappa0=1e6)
     assert torch.equal(finals(name, real, proxy, top), finals(name, real, real, top))

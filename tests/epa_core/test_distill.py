@@ -150,7 +150,7 @@ def test_a_wrong_sample_shape_is_refused():
             pipeline.scheduler.step(torch.zeros(1, 3), t, torch.zeros(1, 3))
 
     pipeline.scheduler = diffusers.DDIMScheduler()
-    schedule = plan(pipeline, lambda: pipeline.scheduler.set_timesteps(2))
+    schedule = plan(pipeline, lambda: pipeline.scheduler.set_timesteps(2)).native()
     with pytest.raises(UnsupportedError, match="register a family"):
         distill(pipeline, call, state, schedule, (1.0, 1.0))
 
@@ -159,7 +159,7 @@ def test_a_pipeline_that_skips_steps_is_refused():
     pipeline = build("ltx").pipeline
     pipeline.scheduler = diffusers.DDIMScheduler()
     state = VSDSState(torch.zeros(1, 2), torch.zeros(1, 2))
-    schedule = plan(pipeline, lambda: pipeline.scheduler.set_timesteps(2))
+    schedule = plan(pipeline, lambda: pipeline.scheduler.set_timesteps(2)).native()
     with pytest.raises(UnsupportedError, match="made 0 of 2 scheduler steps"):
         distill(
             pipeline, lambda x: pipeline.scheduler.set_timesteps(2), state, schedule, (1.0, 1.0)

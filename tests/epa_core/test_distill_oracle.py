@@ -34,8 +34,9 @@ def closed_form(tiny, settings):
     family = family_of(tiny.pipeline)
     runner = runner_of(tiny.pipeline, tiny.call, settings.num_inference_steps)
     batch = Batch([picture(1)], [""], [SEED])
-    kappas = paper_kappas() if settings.levels == "matched" else None
-    schedule = runner.schedule(batch, kappas)[:16]
+    planned = runner.plan(batch)
+    matched = settings.levels == "matched"
+    schedule = planned.matched(paper_kappas()) if matched else planned.native()[:16]
     static = static_latents(tiny.pipeline, [picture(1)], tiny.call)[0][None]
     eps = runner.noise(static, [SEED], "vsds")
     z = predicted(family.to_step(static), eps, schedule, alphas(settings.alpha_curve, 16))

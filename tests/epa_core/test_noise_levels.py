@@ -125,7 +125,7 @@ def test_update_count(steps, share, count):
 
 
 def test_update_count_refuses_shares_outside_unit_range():
-    with pytest.raises(UnsupportedError, match="p is 1.5"):
+    with pytest.raises(UnsupportedError, match=r"p is 1\.5"):
         update_count(25, 1.5)
 
 

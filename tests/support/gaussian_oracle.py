@@ -26,7 +26,7 @@ def posterior_mean(x: Tensor, a: float, s: float) -> Tensor:
 
 
 def predicted(z: Tensor, eps: Tensor, schedule: list[NoiseLevel], alphas: list[float]) -> Tensor:
-    """What VSDS makes of ``z``: each update goes g = alpha kappa / (1 + kappa^2) <= 1 of the way."""
+    """What VSDS makes of ``z``: each goes g = alpha kappa / (1 + kappa^2) <= 1 of the way."""
     z, eps = z.double(), eps.double()
     for level, alpha in zip(schedule, alphas, strict=True):
         a, s = level.a, level.s

@@ -177,7 +177,7 @@ def svd() -> Tiny:
 
 
 def cogvideox(patch_size_t: int | None = None) -> Tiny:
-    """CogVideoX-5b-I2V: zero terminal SNR, trailing spacing, v-prediction; patch_size_t 2 is 1.5."""
+    """CogVideoX-5b-I2V: zero terminal SNR, trailing, v-prediction; 1.5 has patch_size_t 2."""
     transformer = _built(
         lambda: diffusers.CogVideoXTransformer3DModel(
             num_attention_heads=2,
