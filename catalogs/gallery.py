@@ -243,7 +243,7 @@ def _names(value: Any) -> list[str]:
 
 def _label(name: str) -> str:
     """Return a class label as people read it: WikiArt writes `Post_Impressionism`."""
-    return name.replace("_", " ")
+    return "Ukiyo-e" if name == "Ukiyo_e" else name.replace("_", " ")
 
 
 def _summary(works: list[dict[str, Any]], run: Mapping[str, Any]) -> dict[str, Any]:

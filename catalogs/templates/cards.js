@@ -33,7 +33,10 @@ const ratioOf = (work) => (work.width > 0 && work.height > 0 ? work.width / work
 const nameOf = (work) => work.title ?? (work.id || "Untitled");
 const bylineOf = (work) => [work.artist, work.year].filter((part) => part !== null).join(", ");
 const reasonOf = (work) => REASONS[work.code] ?? (work.code ?? work.status).replaceAll("_", " ");
-const motionText = (value) => (value === null ? null : Number(value.toPrecision(3)).toString());
+const round = (value) => (value === null ? null : String(Number(value.toPrecision(3))));
+// Motion is a share of the picture's shorter side per frame.
+const motionText = (value) => (value === null ? null : `${Number((100 * value).toPrecision(2))} %`);
+const MOTION = "mean motion from frame to frame, in per cent of the picture’s shorter side";
 
 function video(work, attributes = {}) {
   const node = make("video", {
@@ -157,7 +160,11 @@ function card(work, open) {
       chip(work),
       work.motion === null
         ? null
-        : make("span", { class: "motion", text: `motion ${motionText(work.motion)}` }),
+        : make("span", {
+            class: "motion",
+            title: MOTION,
+            text: `motion ${motionText(work.motion)}`,
+          }),
       "mixed" in document.body.dataset && work.model !== null
         ? make("span", { class: "model", text: work.model })
         : null,

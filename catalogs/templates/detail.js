@@ -23,13 +23,13 @@ const FACTS = [
   ["Item", (work) => work.id],
 ];
 const MEASURES = [
-  ["motion", "Motion"],
-  ["motion_top5", "Motion, top 5 %"],
-  ["first_frame_ssim", "First frame, SSIM"],
-  ["blend_share", "Blend share"],
-  ["flicker", "Flicker"],
-  ["drift", "Drift"],
-  ["loop_seam", "Loop seam"],
+  ["motion", "Motion", motionText],
+  ["motion_top5", "Fastest 5 %", motionText],
+  ["first_frame_ssim", "First frame", (value) => value && `${round(value)} SSIM`],
+  ["blend_share", "Blend share", round],
+  ["flicker", "Flicker", round],
+  ["drift", "Drift", round],
+  ["loop_seam", "Loop seam", round],
 ];
 const SUMS = [
   ["key", "Key"],
@@ -94,9 +94,9 @@ function heading(work) {
 }
 
 function known(work, more) {
-  const measures = MEASURES.map(([field, name]) => [
+  const measures = MEASURES.map(([field, name, text]) => [
     name,
-    motionText((field === "motion" ? work : more)[field] ?? null),
+    text((field === "motion" ? work : more)[field] ?? null),
   ]);
   const sums = SUMS.map(([field, name]) => [name, more[field]]);
   return [
