@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect import flow
 
-from catalogs.plan import Plan
 from flows.artifacts import publish_shards, publish_summary
 from flows.progress import PassProgress
 from flows.wrap_up import Summary, wrap_up
@@ -38,30 +37,42 @@ def animate_collection(run: RunConfig) -> dict[str, Any]:
         return Summary.finished(collection, done).as_json()
     plan = collection.plan
     log.info("plan: %d works, %s", plan.total, dict(plan.counts))
-    shards: dict[str, Counter[str]] = {str(name): Counter() for name in plan.shards}
-    if collection.recipe.uses_proxy and collection.recipe.proxy.name != "given":
-        _pass("proxies", collection, plan, proxy_shard, shards)
+    shards: dict[str, Counter[str]] = {}
+    to_draw = works_to_draw(collection)
+    if to_draw:
+        _pass("proxies", collection, to_draw, proxy_shard, shards)
         models.release()  # the proxy maker's memory belongs to the video model now
-    _pass("videos", collection, plan, animate_shard, shards)
+    everything = {str(name): len(works) for name, works in plan.shards.items()}
+    _pass("videos", collection, everything, animate_shard, shards)
     publish_shards(shards)
     summary = wrap_up(collection, time.monotonic() - started)
     publish_summary(summary)
     return summary.as_json()
 
 
+def works_to_draw(collection: Collection) -> dict[str, int]:
+    """Shard -> how many of its works still need a proxy drawn in the first pass."""
+    if not collection.recipe.uses_proxy or collection.recipe.proxy.name == "given":
+        return {}
+    shards = collection.plan.shards.items()
+    counts = {str(name): sum("proxy" in work.stages for work in works) for name, works in shards}
+    return {name: count for name, count in counts.items() if count}
+
+
 def _pass(
     name: str,
     collection: Collection,
-    plan: Plan,
+    works: Mapping[str, int],
     task: Callable[[RunConfig, str], dict[str, int]],
     shards: dict[str, Counter[str]],
 ) -> None:
     """Run one task per shard, in this process, with its progress shown."""
-    with PassProgress(name, len(plan.pending)) as progress:
+    with PassProgress(name, sum(works.values())) as progress:
         collection.on_record = progress.add
-        for shard_id in shards:
+        for shard_id in works:
             start = time.monotonic()
             counts = task(collection.run, shard_id)
-            shards[shard_id].update(counts)
-            shards[shard_id]["seconds"] += round(time.monotonic() - start)
+            total = shards.setdefault(shard_id, Counter())
+            total.update(counts)
+            total["seconds"] += round(time.monotonic() - start)
             log.info("%s, shard %s: %s", name, shard_id, dict(counts))

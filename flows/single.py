@@ -40,9 +40,9 @@ def awaken_file(
         raise ConfigError(f"{output}: there is no folder {output.parent}")
     card = model_card(model)
     size = prepare.Params(area=card.area, multiple=card.multiple)
-    painting, _ = prepare.run(_read(image), size, ImageLimits())
+    painting, original = prepare.run(_read(image), size, ImageLimits())
     if proxy is not None:
-        drawn = proxies.given(_read(proxy), painting.size)
+        drawn = proxies.given(_read(proxy), painting.size, original)
     else:
         drawn = proxies.run(models.proxy_maker("preview"), [painting], [prompt], [seed])[0]
     pipeline = models.model(model, weights, None, "float32", "auto")

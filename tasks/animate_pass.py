@@ -109,6 +109,7 @@ def _cached_or_given_proxy(shard: Shard, job: Job, source: Source) -> PIL.Image.
     if not job.row["proxy_uri"]:
         raise ItemError("no_proxy", "the catalog names no proxy for this work", stage="proxy")
     try:
-        return proxy.given(read_image(job.row["proxy_uri"]), source.painting.size)
+        data = read_image(job.row["proxy_uri"])
+        return proxy.given(data, source.painting.size, (source.width, source.height))
     except FileNotFoundError:
         raise ItemError("no_proxy", "the given proxy is missing", stage="proxy") from None

@@ -96,7 +96,8 @@ class Collection:
         pending = self.plan.shards[ShardId(shard_id)]
         rows = self.rows([entry.work for entry in pending])
         jobs = [
-            Job(entry.work, row, entry.attempt) for entry, row in zip(pending, rows, strict=True)
+            Job(entry.work, row, entry.attempt, entry.stages)
+            for entry, row in zip(pending, rows, strict=True)
         ]
         aspects = dict(zip(self.table["id"].to_pylist(), self._aspects, strict=True))
         jobs.sort(key=lambda job: (aspects[job.work.item_id], job.work.item_id))

@@ -80,7 +80,9 @@ class KeyChain:
     def material(self, row: Row) -> dict[str, Any]:
         """What went into the keys, flat, for `epa plan` and `epa why` to say what changed."""
         facts: dict[str, Any] = {"source": source_identity(row), "prompt": row["prompt"]}
-        facts |= {name: row[name] for name in ("proxy_prompt", "proxy_uri", *TAG_COLUMNS)}
+        facts |= {name: row[name] for name in ("proxy_prompt", *TAG_COLUMNS)}
+        if self.recipe.proxy.name == "given":
+            facts["proxy_uri"] = row["proxy_uri"]
         return facts | self._settings
 
     @cached_property

@@ -43,20 +43,20 @@ def run(
     return made
 
 
-def given(data: bytes, size: tuple[int, int]) -> PIL.Image.Image:
-    """Decode the proxy that the catalog names and fit it to the painting's canvas.
+def given(data: bytes, size: tuple[int, int], original: tuple[int, int]) -> PIL.Image.Image:
+    """Decode the proxy that the catalog names and fit it to the painting's canvas ``size``.
 
-    Its aspect may differ from the canvas by at most 2 %: otherwise it is another picture.
+    Its aspect may differ from the ``original`` painting's (width, height) by at most 2 %:
+    otherwise it is another picture, ItemError ``proxy_size``.
     """
     from epa_core.media.images import decode_image, fit
 
     image = decode_image(data)
-    aspect, wanted = image.width / image.height, size[0] / size[1]
-    if abs(aspect / wanted - 1) > 0.02:
+    if abs((image.width / image.height) / (original[0] / original[1]) - 1) > 0.02:
         raise ItemError(
             "proxy_size",
-            f"the given proxy is {image.width}x{image.height}, which does not fit a canvas of "
-            f"{size[0]}x{size[1]}",
+            f"the given proxy is {image.width}x{image.height}, the painting "
+            f"{original[0]}x{original[1]}: not the same shape",
             stage="proxy",
         )
     return fit(image, size)

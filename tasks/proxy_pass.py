@@ -43,7 +43,7 @@ def run(shard: Shard) -> None:
             shard.on_record("drawn")
 
     overlapped(
-        shard.jobs,
+        [job for job in shard.jobs if "proxy" in job.stages],
         lambda job: _fetch(shard, job),
         lambda entry: (
             entry.painting.size if isinstance(entry, Drawing) and entry.painting else None

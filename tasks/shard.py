@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """One work to do: its keys, its catalog row, and which attempt this is."""
+    """One work to do: its keys, its catalog row, which attempt this is, what is left to do."""
 
     work: Work
     row: Mapping[str, Any]
     attempt: int = 1
+    stages: tuple[str, ...] = ()  # those without a result yet
 
     @property
     def prompt(self) -> str:
