@@ -50,7 +50,7 @@ _KIND_WORDS = {
     "turn": "turn spin rotate revolve",
     "rock": "rock bob",
     "sail": "sail row steer swim ride fly",
-    "flicker": "flicker twinkle glow glint brighten shimmer waver shine sparkle glitter gleam blaze",
+    "flicker": "flicker twinkle glow glint brighten shimmer waver shine sparkle gleam blaze",
     "breathe": "breathe blink smile pulse throb sleep sigh",
     "pan": "pan",
     "zoom": "zoom dolly",
@@ -103,6 +103,8 @@ _DIRECTIONS: dict[str, Direction] = {
 _NEVER = {"nothing", "static", "motionless", "frozen", "immobile", "unmoving", "none", "without"}
 _RESTING = {"still", "calm", "quiet"}
 _NEGATIONS = {"not", "no", "never", "nobody"}
+_NEARER = {"viewer", "us", "closer", "forward", "forwards"}
+_ZOOMS_IN = (["zoom", "in"], ["zooms", "in"], ["zooming", "in"])
 _FAST = {"storm", "heavy", "fast", "quickly", "wildly", "violently", "strong", "fierce", "great"}
 _SLOW = {"slow", "slowly", "slight", "slightly", "gently", "gentle", "softly", "soft", "little"}
 _CUT = re.compile(r"[.,;:!?|]+|\b(?:and|as|while|when|with|then|but|under|through)\b")
@@ -186,7 +188,8 @@ def parse_motion(prompt: str) -> tuple[Motion, ...]:
     if waiting and not motions:
         motions = _motions_of(["move"], waiting, [])
     if motions or rests:
-        return tuple(dict.fromkeys(motions))
+        # The same thing said twice moves once.
+        return tuple({(m.kind, m.region): m for m in reversed(motions)}.values())[::-1]
     return BREATH
 
 
@@ -228,6 +231,8 @@ def _motions_of(kinds: list[str], nouns: list[tuple[str, str]], tokens: list[str
     for region, usual in dict.fromkeys(nouns):
         for kind in kinds:
             chosen = usual if kind == "move" else kind
+            if kind == "move" and region == "light":
+                chosen = "glide"
             meant = _MEANT.get((chosen, region), chosen)
             motions.append(Motion(meant, region, direction, depth, strength))
     return motions
@@ -245,8 +250,6 @@ def _direction(tokens: list[str]) -> tuple[Direction | None, int]:
             found = way
         elif token in ("away", "distance", "horizon", "out", "backwards"):
             depth = -1
-        elif token in ("viewer", "us", "closer", "forward", "forwards", "in"):
-            depth = 1 if token != "in" or "zoom" in {_first(_KINDS, t) for t in tokens} else depth
-        elif token in ("towards", "toward") and index == len(tokens) - 1:
+        elif token in _NEARER or tokens[index - 1 : index + 1] in _ZOOMS_IN:
             depth = 1
     return found, depth

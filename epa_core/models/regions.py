@@ -41,7 +41,7 @@ def _grid(lab: Array) -> tuple[Array, Array]:
     return (x + 0.5) / width, (y + 0.5) / height
 
 
-def _logistic(value: Array) -> Array:
+def _logistic(value: NDArray[np.floating]) -> Array:
     return (1 / (1 + np.exp(-np.clip(value, -30, 30)))).astype(np.float32)
 
 
@@ -60,7 +60,7 @@ def _histogram(codes: NDArray[np.int64], weights: Array) -> NDArray[np.float64]:
 
 def _two_classes(lab: Array, prior: Array, trust: float = 1.0, rounds: int = 3) -> Array:
     """Sharpen a belief with the colours: log odds = prior + trust * log colour ratio, repeated."""
-    scaled = (lab - np.float32([0, -50, -50])) / np.float32([100, 100, 100])
+    scaled = (lab - np.array([0, -50, -50], np.float32)) / np.float32(100)
     code = np.clip((scaled * BINS).astype(np.int64), 0, BINS - 1)
     codes = (code[..., 0] * BINS + code[..., 1]) * BINS + code[..., 2]
     belief = _logistic(prior)
@@ -99,12 +99,21 @@ def _below(lab: Array) -> Array:
 
 
 def _foliage(lab: Array) -> Array:
-    """Green parts; without any, what is textured and not sky."""
+    """Green parts; where there are hardly any, what is textured most and not sky."""
     green = _logistic((-lab[..., 1] - 4) / 2) * _logistic((lab[..., 2] + 2) / 3)
-    green = _guided(lab, cv2.GaussianBlur(green, (0, 0), 1))
-    if float(green.mean()) > 0.04:
-        return _sharpen(green)
-    return _sharpen(_texture(lab) * (1 - _sky(lab)), 0.2, 0.6)
+    place = (1 - 0.9 * _sky(lab)) * _inside(lab)
+    green = _sharpen(_guided(lab, cv2.GaussianBlur(green, (0, 0), 1)) * place)
+    if float(green.mean()) > 0.08:
+        return green
+    leafy = (0.1 + _texture(lab)) * place
+    low, high = np.percentile(leafy, [60, 85])
+    return _sharpen((leafy - low) / max(float(high - low), 1e-3), 0.2, 0.8)
+
+
+def _inside(lab: Array) -> Array:
+    """1 in the picture, 0 near its border, where the paper of a print may show."""
+    x, y = _grid(lab)
+    return _logistic((0.45 - np.maximum(np.abs(x - 0.5), np.abs(y - 0.5))) * 60)
 
 
 def _texture(lab: Array) -> Array:
@@ -117,7 +126,7 @@ def _texture(lab: Array) -> Array:
 def _figures(lab: Array) -> Array:
     """What stands in the middle and is coloured unlike the left, right and upper margins."""
     x, y = _grid(lab)
-    ellipse = ((x - 0.5) / 0.3) ** 2 + ((y - 0.58) / 0.42) ** 2
+    ellipse = ((x - 0.5) / 0.3) ** 2 + ((y - 0.58) / 0.5) ** 2
     return _sharpen(_two_classes(lab, np.float32(2.5) * (1 - ellipse), trust=0.7))
 
 
@@ -161,10 +170,9 @@ def _without_wide(found: Array) -> Array:
 
 def _light(lab: Array) -> Array:
     """The brightest and the warm, saturated parts."""
-    x, y = _grid(lab)
-    inside = _logistic((0.45 - np.maximum(np.abs(x - 0.5), np.abs(y - 0.5))) * 60)
+    inside = _inside(lab)
     lightness = cv2.GaussianBlur(lab[..., 0] + 0.3 * np.maximum(lab[..., 2], 0), (0, 0), 1.5)
-    low, high = np.percentile(lightness[inside > 0.5], [75, 96])
+    low, high = np.percentile(lightness[inside > 0.5], [66, 94])
     # Bright paper around a picture is no light in it.
     return _sharpen(inside * (lightness - low) / max(float(high - low), 1.0), 0.1, 0.9)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from epa_core.models.regions import Array, region_mask
 from epa_core.models.sprites import Sprite
 
+TAU = 2 * np.pi
 GRID_SIDE = 160
 # Share of the short side over which displacements fade out towards the border.
 BORDER = 0.07
@@ -28,8 +29,8 @@ class Scene:
     ``painting`` [h, w, 3] uint8 RGB; ``x``, ``y`` [h, w]; ``side``: the short side; ``lengths``:
     how many times longer than sixteen frames the clip is, which oscillations repeat with;
     ``velocity`` [h, w, 2] per clip; ``waves``, ``tips`` and ``gains``: functions of time, zero at
-    time 0, giving displacements [h, w, 2] and relative changes of light [h, w]; ``rigid``: soft masks of
-    bodies that are carried unbent; only ``tips`` move them by themselves.
+    time 0, giving displacements [h, w, 2] and relative changes of light [h, w]; ``rigid``: soft
+    masks of bodies that are carried unbent, which only ``tips`` move by themselves.
     """
 
     painting: NDArray[np.uint8]
@@ -130,3 +131,37 @@ def onset(time: float) -> float:
     """Amplitude of an oscillation: grows from 0 to 1 over the first third, smoothly."""
     ramp = min(time / 0.3, 1.0)
     return ramp * ramp * (3 - 2 * ramp)
+
+
+def oscillate(
+    scene: Scene,
+    mask: Array,
+    amount: tuple[float, float],
+    phase: NDArray[np.floating],
+    cycles: float,
+) -> None:
+    """A displacement amount * sin(phase - time), growing from nothing; amounts in short sides."""
+    weight = mask * np.float32(scene.side)
+    turns = TAU * cycles * scene.lengths
+    start = phase.astype(np.float32)
+
+    def wave(time: float) -> Array:
+        swing = weight * np.sin(start - np.float32(turns * time)) * np.float32(onset(time))
+        return np.stack([swing * np.float32(amount[0]), swing * np.float32(amount[1])], -1)
+
+    scene.waves.append(wave)
+
+
+def travelling(
+    scene: Scene,
+    mask: Array,
+    amount: float,
+    length: float,
+    cycles: float,
+    rng: np.random.Generator,
+) -> None:
+    """Ripples that run down the picture, bent by noise; finer towards the horizon."""
+    depth = scene.y / scene.y.max()
+    bent = scene.y * (1.45 - 0.45 * depth) / (length * scene.side)
+    phase = TAU * (bent + 0.12 * scene.x / (length * scene.side) + 0.6 * scene.noise(rng, 0.3))
+    oscillate(scene, mask, (amount, 0.55 * amount), phase.astype(np.float32), cycles)

@@ -51,7 +51,9 @@ def without(painting: NDArray[np.uint8], sprites: list[Sprite]) -> NDArray[np.ui
     return filled
 
 
-def _beside(painting: NDArray[np.uint8], hole: NDArray[np.bool_], left: int, right: int) -> Array:
+def _beside(
+    painting: NDArray[np.uint8], hole: NDArray[np.bool_], left: int, right: int
+) -> NDArray[np.uint8]:
     """The painting shifted sideways so that its better neighbour stands over the hole."""
     width = painting.shape[1]
     rim = cv2.dilate(hole.astype(np.uint8), np.ones((9, 9), np.uint8)).astype(bool) & ~hole
@@ -76,7 +78,9 @@ def paste(
     size = 1 + sprite.grow * eased
     x, y = sprite.centre[0] * scale[0], sprite.centre[1] * scale[1]
     step = (sprite.reach[0] * eased * scale[0], sprite.reach[1] * eased * scale[1])
-    move = np.float32([[size, 0, x * (1 - size) + step[0]], [0, size, y * (1 - size) + step[1]]])
+    move = np.array(
+        [[size, 0, x * (1 - size) + step[0]], [0, size, y * (1 - size) + step[1]]], np.float32
+    )
     body = cv2.resize(sprite.body, (width, height), interpolation=cv2.INTER_LINEAR)
     alpha = cv2.warpAffine(body, move, (width, height), flags=cv2.INTER_LINEAR)[..., None]
     moved = cv2.warpAffine(

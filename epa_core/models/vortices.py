@@ -15,7 +15,7 @@ LEAST_SCORE = 0.3
 
 @dataclass(frozen=True)
 class Vortex:
-    """A centre (x, y) and radius in grid pixels; ``sense`` +1 turns clockwise as seen, -1 counter."""
+    """A centre (x, y) and radius in grid pixels; ``sense`` is +1 for clockwise as seen, else -1."""
 
     x: float
     y: float

@@ -6,6 +6,7 @@ no edge is torn open; what is still sampled beyond it is mirrored.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from hashlib import sha256
 
 import cv2
@@ -32,6 +33,9 @@ def move_painting(painting: NDArray[np.uint8], prompt: str, num_frames: int) -> 
     scene = Scene.of(painting, num_frames)
     for index, motion in enumerate(motions):
         seed = sha256(f"{index} {prompt}".encode()).digest()[:8]
+        # Several motions of one region share its strength.
+        shared = sum(other.region == motion.region for other in motions) ** -0.5
+        motion = replace(motion, strength=motion.strength * shared)
         add_motion(scene, motion, np.random.default_rng(int.from_bytes(seed)))
     source = without(painting, scene.sprites).astype(np.float32)
     height, width = painting.shape[:2]
@@ -39,7 +43,7 @@ def move_painting(painting: NDArray[np.uint8], prompt: str, num_frames: int) -> 
     y, x = np.mgrid[:height, :width].astype(np.float32)
     for index, offset in enumerate(_offsets(scene, num_frames), start=1):
         offset = cv2.resize(offset, (width, height), interpolation=cv2.INTER_LINEAR)
-        offset *= np.float32(scale)
+        offset *= np.array(scale, np.float32)
         moved = cv2.remap(
             source,
             x + offset[..., 0],
