@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from catalogs.builders.names import display_name, repair_text
 from catalogs.errors import ConfigError
-from catalogs.schema import GENRES, SCHEMA
+from catalogs.schema import ARTIST, GENRES, SCHEMA
 
 # Common names of a column in other people's tables, as `normalise` writes them.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -89,6 +89,7 @@ _GENRE_NAMES = {
     "townscape": "cityscape",
     "veduta": "cityscape",
 }
+_PLAIN_NUMBER = re.compile(r"\s*-?\d+(\.0+)?\s*")
 _TRUE = frozenset(("true", "1", "yes", "y", "t", "cc0"))
 _FALSE = frozenset(("false", "0", "no", "n", "f", "copyrighted"))
 
@@ -148,12 +149,13 @@ class RowReader:
     def read(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The catalog's columns of this row; columns without a home go to `extra`."""
         out = {ours: convert(row.get(their)) for ours, their, convert in self.columns}
-        if "year_begin" in out and out["year_begin"] is None and not out.get("year_text"):
-            out["year_text"] = text(self._raw(row, "year_begin"))
+        if "year_begin" in out and not out.get("year_text"):
+            written = text(self._raw(row, "year_begin"))
+            out["year_text"] = None if _PLAIN_NUMBER.fullmatch(written or "") else written
         if out.get("year_begin") is None and out.get("year_text"):
             out["year_begin"] = year(out["year_text"])
         complete(out)
-        extra = ((name, text(row.get(name))) for name in self.extra)
+        extra = ((text(name) or "", text(row.get(name))) for name in self.extra)
         out["extra"] = out.get("extra") or [(name, value) for name, value in extra if value] or None
         return out
 
@@ -274,15 +276,26 @@ def boolean(value: Any) -> bool | None:
 
 def _as_artists(value: Any) -> list[dict[str, Any]] | None:
     if isinstance(value, list):
-        return [v if isinstance(v, dict) else artist(str(v)) for v in value if v] or None
-    return artists(str(value)) if text(value) else None
+        return [found for found in map(_as_artist, value) if found] or None
+    return artists(stripped(value) or "") or None
+
+
+def _as_artist(value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, dict):
+        name = stripped(value)
+        return artist(name) if name else None
+    fields = {
+        field.name: (year if pa.types.is_integer(field.type) else stripped)(value.get(field.name))
+        for field in ARTIST
+    }
+    return fields if any(fields.values()) else None
 
 
 def _as_pairs(value: Any) -> list[tuple[str, str | None]] | None:
-    if isinstance(value, str) or not value:
-        return [("extra", value)] if value else None
-    pairs = value.items() if isinstance(value, dict) else value
-    return [(str(key), text(item)) for key, item in pairs]
+    if isinstance(value, dict):
+        return [(text(key) or "", text(item)) for key, item in value.items()] or None
+    shown = text(value)
+    return [("extra", shown)] if shown else None
 
 
 def _converter(column: str) -> Callable[[Any], Any]:
