@@ -8,75 +8,34 @@ two versions. Catalog text reaches the page as escaped JSON and is set as text, 
 
 import hashlib
 import json
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from catalogs import paths
+from catalogs.gallery_rows import (
+    DETAIL_FIELDS,
+    LIST_FIELDS,
+    STATES,
+    detail_of,
+    entry_of,
+    plain,
+    status_of,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from catalogs.store import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("data.js", "cards.js", "detail.js", "main.js")
-STATES = ("done", "failed", "skipped", "quarantined")
 PREVIEW_MODEL = "preview"
 
 # Works per list script (about 300 bytes each: what a card shows) and per detail script (what
 # only the detail view shows, loaded when it opens).
 LIST_CHUNK = 2000
 DETAIL_CHUNK = 200
-
-LIST_FIELDS = (
-    "id",
-    "title",
-    "artist",
-    "year",
-    "style",
-    "prompt",
-    "status",
-    "code",
-    "message",
-    "flag",
-    "motion",
-    "width",
-    "height",
-    "model",
-    "base",
-    "video",
-    "poster",
-)
-DETAIL_FIELDS = (
-    "genre",
-    "model",
-    "proxy",
-    "seed",
-    "frames",
-    "fps",
-    "duration",
-    "motion_top5",
-    "first_frame_ssim",
-    "blend_share",
-    "flicker",
-    "drift",
-    "loop_seam",
-    "prompt_source",
-    "prompt_rule",
-    "stage_failed",
-    "attempt",
-    "retryable",
-    "rights",
-    "license",
-    "source_uri",
-    "source_sha256",
-    "key",
-    "frames_sha256",
-    "finished_at",
-    "outputs",
-)
 
 
 def write_gallery(
@@ -137,40 +96,16 @@ def script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def relative_url(path: str) -> str | None:
-    """Return the percent-encoded relative URL of an object path; None where it is no such path.
-
-    An empty, `.` or `..` component would lead out of the collection and is refused.
-    """
-    parts = path.split("/")
-    if any(part in ("", ".", "..") for part in parts):
-        return None
-    return "/".join(quote(part, safe="", errors="replace") for part in parts)
-
-
-def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: NaN and infinities become None, unknown types text."""
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [plain(item) for item in value]
-    return str(value)
-
-
 def _list_scripts(works: list[dict[str, Any]], publish: Any) -> Iterator[tuple[str, str]]:
     """Yield (stem, text) of the list scripts, publishing the detail scripts that each names."""
     for start in range(0, len(works), LIST_CHUNK):
         chunk = works[start : start + LIST_CHUNK]
         details = [
-            publish("detail", "js", _call("details", DETAIL_FIELDS, map(_detail, part)))
+            publish("detail", "js", _call("details", DETAIL_FIELDS, map(detail_of, part)))
             for part in _parts(chunk, DETAIL_CHUNK)
         ]
         more = {"start": start, "details": details, "per": DETAIL_CHUNK}
-        yield "works", _call("works", LIST_FIELDS, map(_entry, chunk), **more)
+        yield "works", _call("works", LIST_FIELDS, map(entry_of, chunk), **more)
 
 
 def _parts(items: list[Any], size: int) -> Iterator[list[Any]]:
@@ -183,74 +118,11 @@ def _call(name: str, fields: Sequence[str], entries: Iterable[dict[str, Any]], *
     return f"epaGallery.{name}({script_json({**more, 'fields': fields, 'rows': rows})});\n"
 
 
-def _entry(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a card shows of one manifest row."""
-    entry = {field: plain(row.get(field)) for field in LIST_FIELDS}
-    urls = {file["name"]: file["url"] for file in _files(row) if file["url"]}
-    video, poster = urls.get("video.mp4"), urls.get("poster.jpg")
-    base = _common_folder([url for url in (video, poster) if url])
-    return entry | {
-        "id": str(row.get("item_id") or ""),
-        "title": _text(row.get("title")),
-        "artist": _text(row.get("artist")),
-        "style": [_label(name) for name in _names(row.get("style"))],
-        "status": _status(row),
-        "base": base,
-        "video": video[len(base) :] if video else None,
-        "poster": poster[len(base) :] if poster else None,
-    }
-
-
-def _detail(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the detail view shows beyond the card."""
-    entry = {field: plain(row.get(field)) for field in DETAIL_FIELDS}
-    # Seeds have 63 bits and JavaScript's numbers 53: as text no digit is lost.
-    seed = None if row.get("seed") is None else str(row["seed"])
-    genre = [_label(name) for name in _names(row.get("genre"))]
-    return entry | {"seed": seed, "genre": genre, "outputs": list(_files(row))}
-
-
-def _files(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for output in row.get("outputs") or ():
-        path = str(output.get("path") or "")
-        yield {
-            "name": str(output.get("name") or path.rpartition("/")[2]),
-            "url": relative_url(path),
-            "bytes": plain(output.get("bytes")),
-            "sha256": plain(output.get("sha256")),
-        }
-
-
-def _common_folder(urls: list[str]) -> str:
-    folders = {url.rpartition("/")[0] + "/" for url in urls if "/" in url}
-    return folders.pop() if len(folders) == 1 and all("/" in url for url in urls) else ""
-
-
-def _status(row: Mapping[str, Any]) -> str:
-    status = str(row.get("status") or "")
-    return status if status in STATES else "failed"
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value).strip() or None
-
-
-def _names(value: Any) -> list[str]:
-    """Return the names in a string or list field, without repeats, in their order."""
-    values = [value] if isinstance(value, str) else value or []
-    return list(dict.fromkeys(str(name).strip() for name in values if str(name).strip()))
-
-
-def _label(name: str) -> str:
-    """Return a class label as people read it: WikiArt writes `Post_Impressionism`."""
-    return "Ukiyo-e" if name == "Ukiyo_e" else name.replace("_", " ")
-
-
 def _summary(works: list[dict[str, Any]], run: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures in the page's header."""
-    states = Counter(_status(row) for row in works)
+    states = Counter(status_of(row) for row in works)
     models = Counter(str(row["model"]) for row in works if row.get("model"))
-    durations = [plain(row.get("duration")) for row in works if _status(row) == "done"]
+    durations = [plain(row.get("duration")) for row in works if status_of(row) == "done"]
     return {
         "total": len(works),
         "states": [(state, states[state]) for state in STATES if states[state]],
@@ -259,7 +131,7 @@ def _summary(works: list[dict[str, Any]], run: Mapping[str, Any]) -> dict[str, A
         "mixed": len(models) > 1,
         "video_time": _spell(sum(d for d in durations if isinstance(d, int | float))),
         "run_time": _spell(plain(run.get("seconds")) or 0),
-        "finished": (_text(run.get("finished_at")) or "")[:10],
+        "finished": (text_of(run.get("finished_at")) or "")[:10],
     }
 
 

@@ -152,6 +152,6 @@ function showDetail(work, place, count) {
   const current = () => dialog.open && dialog.dataset.index === String(work.index);
   loadDetails(work).then(
     (more) => current() && facts.append(...known(work, more)),
-    () => current() && facts.append(make("p", { text: "The details could not be loaded." })),
+    () => current() && facts.append(make("p", { text: "The details could not be loaded. Reloading the page may help." })),
   );
 }

@@ -12,14 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalogs.gallery import (
-    DETAIL_CHUNK,
-    LIST_CHUNK,
-    plain,
-    relative_url,
-    script_json,
-    write_gallery,
-)
+from catalogs.gallery import DETAIL_CHUNK, LIST_CHUNK, script_json, write_gallery
+from catalogs.gallery_rows import plain, relative_url
 from catalogs.store import Store
 
 HOSTILE = [
@@ -196,6 +190,25 @@ def test_plain_values():
     assert plain(0.123456789) == 0.123457
     assert plain({"a": (1, b"x")}) == {"a": [1, "b'x'"]}
     assert plain(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02 00:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("/home/anna/secret project/sea.jpg", "sea.jpg"),
+        ("C:\\Users\\anna\\sea.jpg", "sea.jpg"),
+        ("file:///home/anna/sea.jpg", "sea.jpg"),
+        ("parquet:///home/anna/p.parquet#row_group=3&row=17", "p.parquet#row_group=3&row=17"),
+        ("https://key:secret@example.org/a/sea.jpg?signature=x", "https://example.org/a/sea.jpg"),
+        ("s3://bucket/a/sea.jpg", "s3://bucket/a/sea.jpg"),
+        ("http://[broken", None),
+        ("", None),
+    ],
+)
+def test_the_page_tells_no_local_folder_and_no_credentials(store, uri, shown):
+    write_gallery(store, [work(source_uri=uri)], title="Works")
+    (_, (more,)), *_ = calls(written(store), "details")
+    assert more["source_uri"] == shown
 
 
 def test_seeds_keep_all_their_digits(store):

@@ -1,0 +1,159 @@
+"""What the gallery tells of a work: manifest rows as plain values, addresses and names."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PureWindowsPath
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+STATES = ("done", "failed", "skipped", "quarantined")
+
+LIST_FIELDS = (
+    "id",
+    "title",
+    "artist",
+    "year",
+    "style",
+    "prompt",
+    "status",
+    "code",
+    "message",
+    "flag",
+    "motion",
+    "width",
+    "height",
+    "model",
+    "base",
+    "video",
+    "poster",
+)
+DETAIL_FIELDS = (
+    "genre",
+    "model",
+    "proxy",
+    "seed",
+    "frames",
+    "fps",
+    "duration",
+    "motion_top5",
+    "first_frame_ssim",
+    "blend_share",
+    "flicker",
+    "drift",
+    "loop_seam",
+    "prompt_source",
+    "prompt_rule",
+    "stage_failed",
+    "attempt",
+    "retryable",
+    "rights",
+    "license",
+    "source_uri",
+    "source_sha256",
+    "key",
+    "frames_sha256",
+    "finished_at",
+    "outputs",
+)
+
+
+def relative_url(path: str) -> str | None:
+    """Return the percent-encoded relative URL of an object path; None where it is no such path.
+
+    An empty, `.` or `..` component would lead out of the collection and is refused.
+    """
+    parts = path.split("/")
+    if any(part in ("", ".", "..") for part in parts):
+        return None
+    return "/".join(quote(part, safe="", errors="replace") for part in parts)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: NaN and infinities become None, unknown types text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, bytes):
+        return [plain(item) for item in value]
+    return str(value)
+
+
+def entry_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a card shows of one manifest row."""
+    entry = {field: plain(row.get(field)) for field in LIST_FIELDS}
+    urls = {file["name"]: file["url"] for file in _files(row) if file["url"]}
+    video, poster = urls.get("video.mp4"), urls.get("poster.jpg")
+    base = _common_folder([url for url in (video, poster) if url])
+    return entry | {
+        "id": str(row.get("item_id") or ""),
+        "title": text_of(row.get("title")),
+        "artist": text_of(row.get("artist")),
+        "style": [_label(name) for name in _names(row.get("style"))],
+        "status": status_of(row),
+        "base": base,
+        "video": video[len(base) :] if video else None,
+        "poster": poster[len(base) :] if poster else None,
+    }
+
+
+def detail_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the detail view shows beyond the card."""
+    entry = {field: plain(row.get(field)) for field in DETAIL_FIELDS}
+    # Seeds have 63 bits and JavaScript's numbers 53: as text no digit is lost.
+    seed = None if row.get("seed") is None else str(row["seed"])
+    genre = [_label(name) for name in _names(row.get("genre"))]
+    source = public_source(str(row.get("source_uri") or ""))
+    own = {"seed": seed, "genre": genre, "source_uri": source, "outputs": list(_files(row))}
+    return entry | own
+
+
+def public_source(uri: str) -> str | None:
+    """Return what a public page may say of a source: no local folder, no credentials, no query."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return None
+    if parts.netloc and parts.scheme not in ("file", "parquet"):
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return PureWindowsPath(uri).name or None  # knows both kinds of slashes
+
+
+def _files(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    for output in row.get("outputs") or ():
+        path = str(output.get("path") or "")
+        yield {
+            "name": str(output.get("name") or path.rpartition("/")[2]),
+            "url": relative_url(path),
+            "bytes": plain(output.get("bytes")),
+            "sha256": plain(output.get("sha256")),
+        }
+
+
+def _common_folder(urls: list[str]) -> str:
+    folders = {url.rpartition("/")[0] + "/" for url in urls if "/" in url}
+    return folders.pop() if len(folders) == 1 and all("/" in url for url in urls) else ""
+
+
+def status_of(row: Mapping[str, Any]) -> str:
+    """Return the state of a row; anything unknown counts as failed."""
+    status = str(row.get("status") or "")
+    return status if status in STATES else "failed"
+
+
+def text_of(value: Any) -> str | None:
+    """Return a value as text without space around it; None for nothing."""
+    return None if value is None else str(value).strip() or None
+
+
+def _names(value: Any) -> list[str]:
+    """Return the names in a string or list field, without repeats, in their order."""
+    values = [value] if isinstance(value, str) else value or []
+    return list(dict.fromkeys(str(name).strip() for name in values if str(name).strip()))
+
+
+def _label(name: str) -> str:
+    """Return a class label as people read it: WikiArt writes `Post_Impressionism`."""
+    return "Ukiyo-e" if name == "Ukiyo_e" else name.replace("_", " ")
