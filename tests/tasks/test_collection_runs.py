@@ -1,4 +1,4 @@
-"""The whole line without Prefect: paintings in, videos, records and manifest out; resume and redo."""
+"""The whole line without Prefect: paintings in, videos and manifest out; resume and redo."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_changed_setting_redoes_only_what_depends_on_it(
     run = tiny_run(source, tmp_path / "out", **change)
     collection = Collection.open(run)
     assert all(set(work.stages) == redone for work in collection.plan.pending)
-    [(stage, [(field, value)])] = [(s, list(f.items())) for s, f in change.items()]
+    [(stage, [(field, _)])] = [(s, list(f.items())) for s, f in change.items()]
     assert all(f"{stage}.{field}" in reason for reason in collection.plan.counts)
     before = {info.path for info in collection.store.list("cache")}
     summary, collection = run_locally(run)
@@ -188,6 +188,6 @@ def test_a_given_proxy_is_used_and_a_missing_one_is_recorded(tmp_path: Path) -> 
         "id,image,proxy_uri,prompt\na,0.png,0.proxy.png,water ripples\nb,1.png,,water ripples\n"
     )
     run = tiny_run(folder / "works.csv", tmp_path / "out", proxy={"name": "given"})
-    summary, collection = run_locally(run)
+    summary, _ = run_locally(run)
     assert summary.counts == {"done": 1, "failed": 1}
     assert summary.codes == {"no_proxy": 1}
