@@ -248,48 +248,63 @@ def awaken(
     UnsupportedError when the variant needs a proxy and there is none.
     """
     settings = settings or EPASettings()
-    alone = isinstance(painting, Image.Image)
+    if "num_inference_steps" in options:
+        settings = replace(settings, num_inference_steps=options.pop("num_inference_steps"))
     paintings = [painting] if isinstance(painting, Image.Image) else list(painting)
     proxies = [proxy] if isinstance(proxy, Image.Image) else list(proxy or ())
-    prompts = [prompt] * len(paintings) if isinstance(prompt, str) else list(prompt)
-    seeds = [seed] * len(paintings) if isinstance(seed, int) else list(seed)
     if settings.needs_proxy and len(proxies) != len(paintings):
         raise UnsupportedError(
             f"variant {settings.variant!r} needs one proxy per painting, not {len(proxies)} for "
             f"{len(paintings)}; give them, or choose variant 'V' or 'baseline'."
         )
-    frames_count = num_frames or family_of(pipeline).num_frames(pipeline)
-    call = CallSettings(height or 0, width or 0, frames_count, guidance_scale, options)
+    prompts = [prompt] * len(paintings) if isinstance(prompt, str) else prompt
+    seeds = [seed] * len(paintings) if isinstance(seed, int) else seed
+    everything = Batch(paintings, prompts, seeds)
+    count = num_frames or family_of(pipeline).num_frames(pipeline)
+    call = CallSettings(height or 0, width or 0, count, guidance_scale, options)
+    clips = _awaken_by_size(pipeline, everything, proxies, settings, call)
+    return clips[0] if isinstance(painting, Image.Image) else clips
+
+
+def _awaken_by_size(
+    pipeline: "DiffusionPipeline",
+    batch: Batch,
+    proxies: Sequence[Image.Image],
+    settings: EPASettings,
+    call: CallSettings,
+) -> list[Frames]:
+    """Paintings of one size together; ``call`` may leave height or width at 0, to be chosen."""
     by_size: dict[tuple[int, int], list[int]] = {}
-    for index, image in enumerate(paintings):
-        by_size.setdefault(_size(pipeline, image, height, width), []).append(index)
+    for index, image in enumerate(batch.images):
+        by_size.setdefault(_size(pipeline, image, call), []).append(index)
     clips: dict[int, Frames] = {}
-    for (w, h), chosen in by_size.items():
+    for (width, height), chosen in by_size.items():
+        size = (width, height)
         group = Batch(
-            [fit(paintings[index], (w, h)) for index in chosen],
-            [prompts[index] for index in chosen],
-            [seeds[index] for index in chosen],
+            [fit(batch.images[index], size) for index in chosen],
+            [batch.prompts[index] for index in chosen],
+            [batch.seeds[index] for index in chosen],
         )
-        others = [fit(proxies[index], (w, h)) for index in chosen] if settings.needs_proxy else []
-        frames = _awaken_group(pipeline, group, others, settings, replace(call, height=h, width=w))
+        others = [fit(proxies[index], size) for index in chosen] if settings.needs_proxy else []
+        sized = replace(call, height=height, width=width)
+        frames = _awaken_group(pipeline, group, others, settings, sized)
         clips.update(zip(chosen, frames, strict=True))
-    return clips[0] if alone else [clips[index] for index in range(len(paintings))]
+    return [clips[index] for index in range(len(batch.images))]
 
 
-def _size(
-    pipeline: "DiffusionPipeline", image: Image.Image, height: int | None, width: int | None
-) -> tuple[int, int]:
+def _size(pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings) -> tuple[int, int]:
     """(width, height) of the clip; one given side keeps the aspect."""
-    family = family_of(pipeline)
-    multiple = family.size_multiple(pipeline)
+    height, width = call.height, call.width
     if height and width:
         return width, height
-    area = float(family.area(pipeline))
-    aspect = image.width / image.height
+    family, aspect = family_of(pipeline), image.width / image.height
     if height or width:
-        area = height * height * aspect if height else (width or 1) ** 2 / aspect
-    w, h = canvas_size(image.width, image.height, max(1, round(area)), multiple)
-    return width or w, height or h
+        area = height**2 * aspect if height else width**2 / aspect
+    else:
+        area = family.area(pipeline)
+    multiple = family.size_multiple(pipeline)
+    chosen = canvas_size(image.width, image.height, max(1, round(area)), multiple)
+    return width or chosen[0], height or chosen[1]
 
 
 def _awaken_group(

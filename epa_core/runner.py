@@ -25,6 +25,13 @@ class Batch:
     prompts: Sequence[str]
     seeds: Sequence[int]
 
+    def __post_init__(self) -> None:
+        if not len(self.images) == len(self.prompts) == len(self.seeds):
+            raise ValueError(
+                f"{len(self.images)} images were given with {len(self.prompts)} prompts "
+                f"and {len(self.seeds)} seeds."
+            )
+
     def part(self, chosen: slice) -> "Batch":
         """Some of them."""
         return Batch(self.images[chosen], self.prompts[chosen], self.seeds[chosen])

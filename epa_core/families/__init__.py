@@ -6,9 +6,11 @@ from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family
 from epa_core.families.stock import (
     LTX,
+    AnimateDiff,
     CogVideoX,
     I2VGenXL,
     Preview,
+    SparseControl,
     StableVideoDiffusion,
     Wan,
 )
@@ -26,6 +28,8 @@ _FAMILIES: dict[str, Family] = {
     "LTXImageToVideoPipeline": LTX(),
     "StableVideoDiffusionPipeline": StableVideoDiffusion(),
     "I2VGenXLPipeline": I2VGenXL(),
+    "AnimateDiffSparseControlNetPipeline": SparseControl(),
+    "PIAPipeline": AnimateDiff(),
 }
 
 

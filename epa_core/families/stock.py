@@ -1,6 +1,7 @@
 """The pipelines that diffusers ships, and the embedded preview."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
@@ -46,28 +47,29 @@ class WanFirstFrame(Wan):
         return torch.cat([clips[:, :, :1], x[:, :, 1:]], dim=2)
 
 
-class FramesFirst(Family):
-    """B F C h w."""
-
-    frame_axis = 0
-    batches = True
-    casts_latents = False
-
-
-class StableVideoDiffusion(FramesFirst):
-    """Image encoder, temporal decoder, no text."""
+class UNetVideo(Family):
+    """UNets over latents of an image VAE, which knows nothing of time."""
 
     video_vae = False
-    takes_prompt = False
-    guidance_argument = "max_guidance_scale"
+    casts_latents = False
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """The VAE's factor times the UNet's."""
-        return _unet_multiple(pipeline)
+        halvings = len(pipeline.unet.config.block_out_channels) - 1
+        return int(pipeline.vae_scale_factor * 2**halvings)
 
     def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """Any number of frames."""
         return 1
+
+
+class StableVideoDiffusion(UNetVideo):
+    """B F C h w, temporal decoder, no text."""
+
+    frame_axis = 0
+    batches = True
+    takes_prompt = False
+    guidance_argument = "max_guidance_scale"
 
     def num_frames(self, pipeline: "DiffusionPipeline") -> int:
         """14 or 25, as the UNet was trained."""
@@ -93,8 +95,39 @@ class StableVideoDiffusion(FramesFirst):
         return pipeline.decode_latents(z, call.num_frames, chunk)
 
 
-class CogVideoX(FramesFirst):
+class AnimateDiff(UNetVideo):
+    """Stable Diffusion with a motion module."""
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """Of the UNet's sample size."""
+        side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+        return int(side**2)
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """All frames at once."""
+        z = clip.to(pipeline._execution_device, pipeline.vae.dtype)
+        return pipeline.decode_latents(z)
+
+
+class SparseControl(AnimateDiff):
+    """AnimateDiff with SparseCtrl, which takes the painting as its one conditioning frame."""
+
+    image_argument = "conditioning_frames"
+
+    def arguments(
+        self, images: Sequence[Image.Image], prompts: Sequence[str], call: CallSettings
+    ) -> dict[str, Any]:
+        """One painting, in the list of conditioning frames."""
+        given = super().arguments(images, prompts, call)
+        return {"controlnet_frame_indices": [0], **given, self.image_argument: list(images)}
+
+
+class CogVideoX(Family):
     """CogVideoX 1.0 and 1.5; the latter pads its latent frames to whole temporal patches."""
+
+    frame_axis = 0
+    batches = True
+    casts_latents = False
 
     def _padding(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
         patch = pipeline.transformer.config.patch_size_t or 1
@@ -172,19 +205,8 @@ class LTX(Family):
         return vae.decode((1 - scale) * z + scale * noise, timestep, return_dict=False)[0]
 
 
-class I2VGenXL(Family):
+class I2VGenXL(UNetVideo):
     """Folds frames into the batch around ``step``; its condition draws from the global RNG."""
-
-    video_vae = False
-    casts_latents = False
-
-    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
-        """The VAE's factor times the UNet's."""
-        return _unet_multiple(pipeline)
-
-    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
-        """Any number of frames."""
-        return 1
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
@@ -208,8 +230,3 @@ class I2VGenXL(Family):
         chunk = call.options.get("decode_chunk_size", call_default(pipeline, "decode_chunk_size"))
         z = clip.to(pipeline._execution_device, pipeline.vae.dtype)
         return pipeline.decode_latents(z, decode_chunk_size=chunk)
-
-
-def _unet_multiple(pipeline: "DiffusionPipeline") -> int:
-    halvings = len(pipeline.unet.config.block_out_channels) - 1
-    return int(pipeline.vae_scale_factor * 2**halvings)

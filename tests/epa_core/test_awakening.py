@@ -1,6 +1,8 @@
 """The whole method on real pipelines at tiny size."""
 
 import functools
+import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,12 +42,15 @@ def stock_call(tiny, **more):
         given[family.guidance_argument] = call.guidance_scale
     if "prompt_embeds" not in call.options and family.takes_prompt:
         given["prompt"] = "waves"
+    image = {"image": picture(1)}
+    if "conditioning_frames" in inspect.signature(type(tiny.pipeline).__call__).parameters:
+        image = {"conditioning_frames": [picture(1)], "controlnet_frame_indices": [0]}
     with torch.random.fork_rng():
         torch.manual_seed(SEED)  # some pipelines draw from the global generator too
         return tiny.pipeline(
-            image=picture(1),
             generator=torch.Generator().manual_seed(SEED),
             num_inference_steps=SHORT.num_inference_steps,
+            **image,
             **given,
             **call.options,
             **more,
@@ -67,7 +72,9 @@ def test_baseline_is_the_stock_call_bit_for_bit(name):
     assert np.array_equal(frames, (unit * 255).round().astype(np.uint8))
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+# PIA draws its start sample and then its condition from one generator, so ``latents=`` alone
+# changes its condition.
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "pia"])
 def test_exchanged_scheduler_is_inert_on_the_stock_sample(name):
     """The stock start sample, handed back through ``latents=``, gives the stock latents."""
     tiny = tiny_of(name)
@@ -289,6 +296,44 @@ def test_awaken_is_the_sum_of_its_steps_and_passes_options_on():
         motion_bucket_id=200,
     )
     assert np.array_equal(frames, expected)
+
+
+def test_awaken_takes_the_number_of_steps_like_any_pipeline():
+    pipeline = tiny_of("preview").pipeline
+    run = functools.partial(
+        awaken, pipeline, picture(1), prompt="water", height=32, width=32, num_frames=2
+    )
+    baseline = EPASettings(variant="baseline", num_inference_steps=3)
+    by_argument = run(settings=EPASettings(variant="baseline"), num_inference_steps=3)
+    assert np.array_equal(run(settings=baseline), by_argument)
+
+
+def test_lists_of_different_lengths_are_refused():
+    tiny = tiny_of("preview")
+    with pytest.raises(ValueError, match="2 images were given with 1 prompts and 1 seeds"):
+        distill_latents(tiny.pipeline, [picture(1)] * 2, ["a"], [1], SHORT, tiny.call)
+
+
+@pytest.mark.parametrize("name", ["wan21", "cogvideox", "svd", "i2vgenxl"])
+def test_half_precision_pipelines_keep_float32_state(name):
+    tiny = build(name)
+    tiny.pipeline.to(torch.bfloat16)
+    embeds = {
+        key: value.bfloat16() if torch.is_tensor(value) else value
+        for key, value in tiny.call.options.items()
+    }
+    call = replace(tiny.call, options=embeds)
+    run = functools.partial(distill_latents, tiny.pipeline, [picture(1)], [""], [1], SHORT, call)
+    (half,) = run()
+    (full,) = distill_latents(tiny_of(name).pipeline, [picture(1)], [""], [1], SHORT, tiny.call)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, half.bfloat16().float())
+    error = (half - full).norm() / (full - full.mean()).norm()
+    assert float(error) < 0.1
+    final = animate_latents(
+        tiny.pipeline, [picture(1)], [""], [1], [half], [half.flip(-1)], SHORT, call
+    )
+    assert final[0].isfinite().all()
 
 
 def test_awaken_without_the_proxy_it_needs():

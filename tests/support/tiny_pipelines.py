@@ -338,6 +338,70 @@ def ltx() -> Tiny:
     return Tiny(pipeline, _call(9, 3.0, max_sequence_length=16, **_text(16, 32, mask=True)))
 
 
+def _motion(**components: Any) -> dict[str, Any]:
+    unet = _built(
+        lambda: diffusers.UNet2DConditionModel(
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            sample_size=16,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            cross_attention_dim=8,
+            attention_head_dim=4,
+            norm_num_groups=2,
+        )
+    )
+    scheduler = diffusers.DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False
+    )
+    shared = {"vae": _image_vae(), "text_encoder": None, "tokenizer": None, "unet": unet}
+    return shared | {"scheduler": scheduler} | components
+
+
+def _motion_adapter(**more: Any) -> Any:
+    return _built(
+        lambda: diffusers.MotionAdapter(
+            block_out_channels=(8, 8),
+            motion_layers_per_block=1,
+            motion_norm_num_groups=2,
+            motion_num_attention_heads=4,
+            **more,
+        )
+    )
+
+
+def sparsectrl() -> Tiny:
+    """AnimateDiff with SparseCtrl: epsilon, linear betas, conditioning through a control net."""
+    control = _built(
+        lambda: diffusers.SparseControlNetModel(
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            in_channels=4,
+            conditioning_channels=4,
+            down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
+            cross_attention_dim=8,
+            attention_head_dim=4,
+            conditioning_embedding_out_channels=(8, 8),
+            norm_num_groups=1,
+            use_simplified_condition_embedding=True,
+        )
+    )
+    with torch.no_grad():  # zero-initialised outputs would hide the control net
+        for module in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+            module.weight.copy_(_random(*module.weight.shape) * 0.2)
+    pipeline = diffusers.AnimateDiffSparseControlNetPipeline(
+        **_motion(motion_adapter=_motion_adapter(), controlnet=control)
+    )
+    return Tiny(pipeline, _call(4, 7.5, **_text(7, 8)))
+
+
+def pia() -> Tiny:
+    """PIA: epsilon, linear betas, nine input channels."""
+    adapter = _motion_adapter(conv_in_channels=9)
+    pipeline = diffusers.PIAPipeline(**_motion(motion_adapter=adapter))
+    return Tiny(pipeline, _call(4, 7.5, motion_scale=0, **_text(7, 8)))
+
+
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
@@ -353,6 +417,8 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "ltx": ltx,
     "svd": svd,
     "i2vgenxl": i2vgenxl,
+    "sparsectrl": sparsectrl,
+    "pia": pia,
     "preview": preview,
 }
 
