@@ -151,7 +151,7 @@ class Ledger:
 
     def table(self, keys: Collection[str] | None = None) -> Any:
         """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
-        return self.columns().take([row.place for row in self.current(keys)])
+        return _take(self.columns(), self.current(keys))
 
     def history(self, item_id: str) -> list[Record]:
         """Every attempt at one item, oldest first."""
@@ -170,7 +170,7 @@ class Ledger:
         """Recorded key material (JSON) and stage keys of some rows, in their order."""
         if not rows:
             return []
-        table = self.columns(("material", "keys")).take([row.place for row in rows])
+        table = _take(self.columns(("material", "keys")), rows)
         maps = table["keys"].combine_chunks()
         names, values = maps.keys.to_pylist(), maps.items.to_pylist()
         ends = maps.offsets.to_pylist()
@@ -189,6 +189,13 @@ class Ledger:
         table = table.filter(pc.equal(table["status"], "done"))
         medians = {name: pc.quantile(table[name], q=0.5)[0].as_py() for name in TIMINGS}
         return {name: value for name, value in medians.items() if value is not None}
+
+
+def _take(table: Any, rows: Sequence[Row]) -> Any:
+    """Pick rows out of a table of all rows; an empty choice has a type, too."""
+    import numpy as np
+
+    return table.take(np.array([row.place for row in rows], dtype=np.int64))
 
 
 def best_rows(table: Any, group: Sequence[str]) -> Any:
