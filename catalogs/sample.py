@@ -53,7 +53,7 @@ WORKS = (
         "Flowers in a Blue Vase",
         "Post_Impressionism",
         "flower painting",
-        "The flowers sway in a light breeze",
+        "The bouquet sways gently",
         flowers,
     ),
     Work(

@@ -182,7 +182,7 @@ def _foliage(image: Image.Image, rng: np.random.Generator) -> None:
         clump = math.sin(21 * t + 3 * side) * 0.16
         lit = 0.5 - 0.42 * side + clump + rng.normal(0, 0.16) + 0.24 * (i / 5200 - 0.5)
         lit = min(1.0, max(0.0, lit))
-        colour = (int(34 + 142 * lit), int(66 + 112 * lit), int(46 + 26 * lit))
-        spot = (spine + side * half, 0.05 + 0.73 * t)
+        colour = (int(24 + 128 * lit), int(58 + 112 * lit), int(40 + 16 * lit))
+        spot = (spine + side * half, 0.17 + 0.61 * t)
         angle = -0.75 + rng.normal(0, 0.45) + 0.7 * side
         leaf(image, spot, angle, 0.042, colour, 0.26)
