@@ -30,6 +30,7 @@ from PIL import Image
 
 from epa_core.card_data import PREVIEW_VERSION as VERSION
 from epa_core.models.codec import PatchCodec
+from epa_core.models.ddim import LeanDDIMScheduler
 from epa_core.models.warp import move_painting
 
 __all__ = ["VERSION", "GaussianDenoiser", "PreviewOutput", "PreviewPipeline", "build_preview"]
@@ -206,7 +207,7 @@ class PreviewPipeline(DiffusionPipeline):
 
 def build_preview(tau: float = 0.004) -> PreviewPipeline:
     """Return the preview model; ``tau`` is the latents' spread in units of the [-1, 1] range."""
-    scheduler = DDIMScheduler(
+    scheduler = LeanDDIMScheduler(
         **BETAS, prediction_type="epsilon", clip_sample=False, timestep_spacing="trailing"
     )
     pipeline = PreviewPipeline(

@@ -1,0 +1,133 @@
+"""Cards: what is listed, what is loaded, what is refused, and what identifies a model."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from epa_core.cards import (
+    DIGEST_END_BYTES,
+    MODELS,
+    PROXIES,
+    load_model,
+    load_proxy,
+    model_card,
+    model_identity,
+    proxy_identity,
+)
+from epa_core.errors import UnsupportedError
+
+HUB_MODELS = [name for name, card in MODELS.items() if card.weights]
+
+
+def test_reading_the_cards_imports_neither_torch_nor_diffusers() -> None:
+    code = (
+        "import sys, epa_core.cards as c; c.model_identity('preview'); "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'diffusers', 'transformers', 'cv2')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_cards_are_complete_and_name_real_classes(name: str) -> None:
+    card = MODELS[name]
+    assert card.name == name
+    module, _, class_name = card.pipeline_class.rpartition(".")
+    assert hasattr(importlib.import_module(module), class_name)
+    assert card.area % 2 == 0
+    assert card.num_frames > 1
+    assert card.licence
+    assert card.memory
+    assert "estimate" in card.memory or name == "preview"
+
+
+def test_the_preview_loads_quietly_and_is_of_its_class() -> None:
+    pipeline = load_model("preview")
+    assert type(pipeline).__name__ == "PreviewPipeline"
+    assert pipeline.progress_bar(range(1)).disable
+
+
+@pytest.mark.parametrize("name", PROXIES)
+def test_proxies_load(name: str) -> None:
+    assert callable(load_proxy(name).make)
+    assert proxy_identity(name).startswith(f"{name}@")
+
+
+@pytest.mark.parametrize("read", [load_model, model_identity, model_card])
+def test_unknown_models_name_the_nearest(read: object) -> None:
+    with pytest.raises(UnsupportedError, match="no model named 'prevew'; did you mean 'preview'"):
+        read("prevew")  # type: ignore[operator] # each of the three takes a name
+    with pytest.raises(UnsupportedError, match="no model named 'zzz'; known are cogvideox"):
+        read("zzz")  # type: ignore[operator]
+
+
+def test_unknown_proxies_name_the_nearest() -> None:
+    with pytest.raises(UnsupportedError, match="no proxy named 'givn'; did you mean 'given'"):
+        load_proxy("givn")
+
+
+@pytest.mark.parametrize("name", HUB_MODELS)
+def test_hub_models_need_a_revision_and_are_identified_by_it(name: str) -> None:
+    weights = MODELS[name].weights
+    for read in (load_model, model_identity):
+        with pytest.raises(UnsupportedError, match="needs a revision: a commit hash, or 'main'"):
+            read(name)
+    assert model_identity(name, revision="abc123") == f"{weights}@abc123"
+    assert model_identity(name, "me/mine", "main") == "me/mine@main"
+
+
+def test_preview_takes_no_source() -> None:
+    assert model_identity("preview").startswith("preview@")
+    with pytest.raises(UnsupportedError, match="built in and takes no source"):
+        load_model("preview", source="somewhere")
+
+
+def test_wrong_dtypes_and_sources_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match="dtype 'int8' is not one of float32, float16"):
+        load_model("preview", dtype="int8")
+    for source in ("/no/such/folder", "./missing", "nowhere"):
+        with pytest.raises(UnsupportedError, match="neither a folder that exists nor a hub id"):
+            load_model("svd", source=source, revision="main")
+
+
+def test_folders_that_are_no_such_model_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedError, match=r"model_index\.json is missing"):
+        load_model("svd", source=str(tmp_path))
+    index = tmp_path / "model_index.json"
+    for text in ("{", "[]", "{}"):
+        index.write_text(text)
+        with pytest.raises(UnsupportedError, match="names no _class_name"):
+            load_model("svd", source=str(tmp_path))
+    index.write_text(json.dumps({"_class_name": "LTXImageToVideoPipeline"}))
+    with pytest.raises(UnsupportedError, match=r"holds a LTX.*ltx-video.*'svd' needs a Stable"):
+        model_identity("svd", str(tmp_path))
+    index.write_text(json.dumps({"_class_name": "StableVideoDiffusionPipeline"}))
+    with pytest.raises(UnsupportedError, match="'svd' could not be loaded from"):
+        load_model("svd", source=str(tmp_path))
+
+
+def folder(path: Path, weights: bytes) -> Path:
+    path.mkdir()
+    (path / "unet").mkdir()
+    (path / "unet" / "weights.safetensors").write_bytes(weights)
+    (path / "model_index.json").write_text('{"_class_name": "StableVideoDiffusionPipeline"}')
+    return path
+
+
+def test_local_models_are_identified_by_content_not_by_path(tmp_path: Path) -> None:
+    big = bytearray(3 * DIGEST_END_BYTES)
+    one, two = folder(tmp_path / "one", bytes(big)), folder(tmp_path / "two", bytes(big))
+    identity = model_identity("svd", str(one))
+    assert identity.startswith("local:")
+    assert identity == model_identity("svd", str(two))
+    (two / ".cache").mkdir()
+    (two / ".cache" / "lock").write_text("x")
+    assert identity == model_identity("svd", str(two))
+    big[-1] = 1
+    (two / "unet" / "weights.safetensors").write_bytes(bytes(big))
+    assert identity != model_identity("svd", str(two))
+    (one / "extra.json").write_text("{}")
+    assert identity != model_identity("svd", str(one))
