@@ -48,8 +48,11 @@ def run(shard: Shard) -> None:
         commit_failure(shard, entry)
 
     recorded = _recorded(shard)
+    jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
+    for _ in range(len(shard.jobs) - len(jobs)):
+        shard.on_record("recorded")
     overlapped(
-        [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded],
+        jobs,
         lambda job: _fetch(shard, job),
         lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
         compute,

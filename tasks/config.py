@@ -125,8 +125,6 @@ class RunConfig(Recipe):
     def _known_names(self) -> Self:
         model_card(self.model.name)  # raises with the nearest name
         proxy_card(self.proxy.name)
-        if self.uses_proxy and self.proxy.name == "none":
-            raise ValueError(f"variant {self.variant!r} needs a proxy; proxy.name is 'none'")
         return self
 
     def recipe(self) -> Recipe:

@@ -138,7 +138,6 @@ def test_each_work_has_its_own_keys_and_seeds() -> None:
         ({"model": {"name": "previw"}}, "did you mean 'preview'?"),
         ({"proxy": {"name": "givne"}}, "did you mean 'given'?"),
         ({"variant": "V+X"}, "variant = 'V+X'"),
-        ({"proxy": {"name": "none"}}, "needs a proxy"),
         ({"seed": -1}, "seed = -1"),
         ({"distill": {"p": float("nan")}}, "distill.p = nan"),
         ({"limit": "many"}, "limit = 'many'"),

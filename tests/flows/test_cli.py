@@ -1,0 +1,303 @@
+"""The command line: what it says, with which exit code, and that bad input does no harm."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from local_runner import run_locally
+from paintings import TINY, painting, tiny_run, write_paintings
+
+from flows.cli import main
+
+BIN = Path(sys.executable).parent
+
+
+class Answer:
+    """Exit code and text of one call."""
+
+    def __init__(self, code: int, out: str, err: str):
+        self.code, self.out, self.err = code, out, err
+
+
+@pytest.fixture
+def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Calls the command line in this process."""
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["epa", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        text = capsys.readouterr()
+        return Answer(code, text.out, text.err)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished collection with one failure; not to be changed."""
+    root = tmp_path_factory.mktemp("collection")
+    source = write_paintings(root / "in", 4)
+    (source / "work-0001.png").write_bytes(b"no picture")
+    out = root / "out"
+    run = tiny_run(source, out)
+    run_locally(run)
+    tree = {**TINY, "catalog": str(source), "output": "."}
+    (out / "run.yaml").write_text(yaml.safe_dump(tree))
+    return out
+
+
+def failed_item(collection: Path) -> str:
+    rows = pq.read_table(next(collection.glob("manifest/parts/*.parquet"))).to_pylist()
+    return next(row["item_id"] for row in rows if row["status"] == "failed")
+
+
+# -- help and start-up
+
+
+def test_help_is_instant_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; sys.argv=['epa','--help']\n"
+        "from flows.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch','prefect','diffusers','pyarrow','duckdb'} & set(sys.modules)))"
+    )
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        times.append(time.perf_counter() - start)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "animate" in done.stdout
+    assert min(times) < 0.5
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["status", "{out}"],
+        ["plan", "{out}"],
+        ["manifest", "{out}"],
+        ["gallery", "{out}"],
+        ["models"],
+    ],
+)
+def test_questions_never_import_prefect_or_torch(collection: Path, command: list[str]) -> None:
+    words = [word.format(out=collection) for word in command]
+    code = (
+        f"import sys; sys.argv={['epa', *words]!r}\n"
+        "from flows.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch','prefect','diffusers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+# -- questions about a collection
+
+
+def test_status_counts_by_state_and_code(epa: Any, collection: Path) -> None:
+    facts = json.loads(epa("status", collection, "--json").out)
+    assert facts == {
+        "works": 4,
+        "states": {"done": 3, "failed": 1, "pending": 0},
+        "codes": {"decode_failed": 1},
+    }
+    assert failed_item(collection) in epa("status", collection).out
+
+
+def test_manifest_in_three_formats(epa: Any, collection: Path, tmp_path: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(epa("manifest", collection).out)))
+    lines = epa("manifest", collection, "--format", "json").out.splitlines()
+    file = tmp_path / "m.parquet"
+    assert epa("manifest", collection, "--format", "parquet", "-o", file).code == 0
+    table = pq.read_table(file).to_pylist()
+    ids = [row["item_id"] for row in table]
+    assert ids == [row["item_id"] for row in rows] == [json.loads(x)["item_id"] for x in lines]
+    assert len(set(ids)) == 4
+
+
+def test_why_tells_history_and_makings(epa: Any, collection: Path) -> None:
+    answer = epa("why", collection, failed_item(collection))
+    assert "failed [decode_failed]" in answer.out
+    assert 'prompt = "the water ripples"' in answer.out
+    assert epa("why", collection, "no-such-work").code == 2
+
+
+def test_plan_says_what_a_change_would_redo(epa: Any, collection: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load((collection / "run.yaml").read_text())
+    tree |= {"output": str(collection), "encode": {"fps": 12}}
+    file = tmp_path / "RUN.yaml"
+    file.write_text(yaml.safe_dump(tree))
+    facts = json.loads(epa("plan", file, "--json").out)
+    assert facts["counts"] == {"changed: encode.fps 8 -> 12": 4}
+    assert facts["pending"] == 4
+    assert facts["seconds_estimate"] >= 0
+
+
+def test_models_lists_the_cards(epa: Any) -> None:
+    assert "preview" in epa("models").out
+    assert "licence" in epa("models", "svd").out
+    assert epa("models", "svdd").code == 2
+
+
+# -- catalogs
+
+
+def test_catalog_build_show_check(epa: Any, tmp_path: Path) -> None:
+    source = write_paintings(tmp_path / "in", 3)
+    file = tmp_path / "catalog.parquet"
+    built = epa("catalog", "build", source, "-o", file)
+    assert built.code == 0
+    assert "3 in the catalog" in built.out
+    assert pq.read_table(file).num_rows == 3
+    shown = epa("catalog", "show", file, "--where", "title = 'Work 1'")
+    assert "1 of 3 works" in shown.out
+    assert epa("catalog", "check", file).code == 0
+
+
+# -- run files
+
+
+def test_init_writes_a_run_file_once(epa: Any, tmp_path: Path) -> None:
+    file = tmp_path / "RUN.yaml"
+    assert epa("init", file).code == 0
+    assert epa("init", file).code == 2
+    assert yaml.safe_load(file.read_text())["seed"] == 0
+
+
+# -- one painting
+
+
+def test_awaken_one_painting(epa: Any, tmp_path: Path) -> None:
+    import av
+
+    painting(3, 96, 64).save(tmp_path / "p.png")
+    out = tmp_path / "p.mp4"
+    answer = epa(
+        "awaken", tmp_path / "p.png", "-o", out, "--prompt", "clouds drift", "--frames", 4,
+        "--steps", 4,
+    )  # fmt: skip
+    assert answer.code == 0, answer.err
+    with av.open(str(out)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["{p}/p.png", "-o", "{p}/x.avi", "--prompt", "a"], "must end in"),
+        (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", " "], "--prompt is empty"),
+        (["{p}/no.png", "-o", "{p}/x.mp4", "--prompt", "a"], "cannot be read"),
+        (["{p}/p.png", "-o", "{p}/no/x.mp4", "--prompt", "a"], "there is no folder"),
+        (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", "a", "--model", "svdd"], "'svd'"),
+    ],
+)
+def test_awaken_refuses(epa: Any, tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    painting(3, 96, 64).save(tmp_path / "p.png")
+    answer = epa("awaken", *[a.format(p=tmp_path) for a in arguments])
+    assert answer.code == 2
+    assert sentence in answer.err
+    assert not (tmp_path / "x.mp4").exists()
+
+
+# -- bad input stops before any work
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "{p}/no.yaml"], "there is no run file"),
+        (["animate", "{p}/nowhere", "-o", "{p}/out"], "there is no such folder or file"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--model", "previw"], "did you mean 'preview'"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--proxy", "givn"], "did you mean 'given'"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--where", "artst = 'x'"], "artist"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--where", "title = 'none such'"], "selects none"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--set", "encode.fsp=3"], "did you mean 'fps'"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--set", "encode"], "name=value"),
+        (["animate", "{p}/in", "-o", "{p}/a-file"], "a-file"),
+        (["animate", "{p}/broken.parquet", "-o", "{p}/out"], "broken.parquet"),
+        (["animate", "{p}/in", "-o", "s4://bucket/x"], "s4"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--limit", "0"], "limit"),
+        (["animate", "{p}/empty", "-o", "{p}/out"], "no image"),
+        (["status", "{p}/in"], "no collection"),
+        (["no-such-command"], "No such command"),
+    ],
+)
+def test_bad_input_gets_one_sentence_and_exit_code_2(
+    epa: Any, tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    write_paintings(tmp_path / "in", 2)
+    (tmp_path / "a-file").write_text("not a folder")
+    (tmp_path / "broken.parquet").write_bytes(b"PAR1 but not really")
+    (tmp_path / "empty").mkdir()
+    answer = epa(*[a.format(p=tmp_path) for a in arguments])
+    assert answer.code == 2, answer.err
+    assert sentence in answer.err
+    assert "Traceback" not in answer.err
+    assert not list(tmp_path.glob("out/**/*.*"))
+
+
+@pytest.mark.usefixtures("prefect_home")
+class TestAnimate:
+    """`epa animate` under Prefect, in this process."""
+
+    @pytest.fixture(autouse=True)
+    def _server_is_there(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        # The harness is the server; the precheck for "no server" is not wanted here.
+        monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+    def settings(self) -> list[str]:
+        tiny = {
+            "model.num_frames": 4,
+            "prepare.area": 1024,
+            "distill.num_inference_steps": 4,
+            "animate.num_inference_steps": 4,
+        }
+        return [word for name, value in tiny.items() for word in ("--set", f"{name}={value}")]
+
+    def test_again_resumes_and_keeps_hand_edits(self, epa: Any, tmp_path: Path) -> None:
+        source, out = write_paintings(tmp_path / "in", 3), tmp_path / "out"
+        first = epa("animate", source, "-o", out, *self.settings())
+        assert (first.code, "3 of 3 works done" in first.out) == (0, True)
+        again = epa("animate", source, "-o", out)
+        assert again.code == 0
+        assert "Nothing to do" in again.out
+        assert yaml.safe_load((out / "run.yaml").read_text())["model"] == {"num_frames": 4}
+        painting(7).save(source / "new.png")
+        more = epa("animate", source, "-o", out)
+        assert "4 of 4 works done" in more.out
+
+    def test_failures_give_exit_code_1_and_retry_mends(self, epa: Any, tmp_path: Path) -> None:
+        folder = write_paintings(tmp_path / "in", 2)
+        out = tmp_path / "out"
+        picture = (folder / "work-0001.png").read_bytes()
+        limit = ("--set", "execution.limits.max_pixels=1000")
+        answer = epa("animate", folder, "-o", out, *self.settings(), *limit)
+        assert answer.code == 1
+        assert "2 failed: too_large" in answer.out
+        # Limits enter no key: what failed for good stays so until somebody asks.
+        roomy = ("--set", "execution.limits.max_pixels=2000")
+        assert "0 of 2 works done" in epa("animate", folder, "-o", out, *roomy).out
+        assert epa("retry", out, "--reason", "no_such_code").out.startswith("0 works")
+        mended = epa("retry", out, "--reason", "too_large")
+        assert (mended.code, "2 of 2 works done" in mended.out) == (0, True)
+        assert (folder / "work-0001.png").read_bytes() == picture
