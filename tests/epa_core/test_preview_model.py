@@ -86,7 +86,9 @@ def test_the_lean_step_is_the_stock_step() -> None:
     for t in stock.timesteps:
         eps, z = torch.randn(2, 64, generator=generator, dtype=torch.float64)
         # The stock step keeps its coefficients in float32.
-        expected = pytest.approx(stock.step(eps, t, z, return_dict=False)[0].numpy(), rel=2e-6)
+        expected = pytest.approx(
+            stock.step(eps, t, z, return_dict=False)[0].numpy(), rel=1e-5, abs=1e-6
+        )
         kept = lean.step(eps, t, z).prev_sample
         assert kept.numpy() == expected
         assert lean.step(eps, t, z, return_dict=False)[0].numpy() == expected
