@@ -71,7 +71,15 @@ def test_digest_sees_a_change_in_any_kind_of_column(change):
     )
 
 
+def digest_of_titles(*titles):
+    rows = [{"id": f"{n}", "image_uri": "x", "title": t} for n, t in enumerate(titles)]
+    return catalog_digest(table_from_rows(rows))
+
+
 def test_digest_separates_neighbouring_values():
+    assert digest_of_titles("ab", "c") != digest_of_titles("a", "bc")
+    assert digest_of_titles("a", None) != digest_of_titles(None, "a")
+    assert digest_of_titles("", "a") != digest_of_titles("a", "")
     one = table_from_rows([{"id": "ab", "image_uri": "c"}])
     two = table_from_rows([{"id": "a", "image_uri": "bc"}])
     assert catalog_digest(one) != catalog_digest(two)

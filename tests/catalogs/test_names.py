@@ -64,6 +64,8 @@ def test_without_underscore_there_is_no_artist():
     assert parse_stem("boat").artist_slug is None
     assert parse_stem("boat").title == "boat"
     assert parse_stem("boat-1880").year == 1880
+    assert parse_stem("boat-2029").year == 2029
+    assert parse_stem("boat-2030").year is None
 
 
 @settings(deadline=None)

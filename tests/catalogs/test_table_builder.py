@@ -157,6 +157,13 @@ def test_a_catalog_passes_unchanged(tmp_path):
     assert catalog_digest(open_source(tmp_path / "d.parquet")) == catalog_digest(table)
 
 
+def test_an_older_catalog_is_known_by_its_metadata(tmp_path):
+    older = pa.table({"id": ["../x"], "image_uri": ["rel/a.jpg"]})
+    older = older.replace_schema_metadata({"epa_schema_version": "1"})
+    pq.write_table(older, tmp_path / "c.parquet")
+    assert build_table(tmp_path / "c.parquet").table["image_uri"].to_pylist() == ["rel/a.jpg"]
+
+
 def test_ids_of_a_passed_catalog_are_checked(tmp_path):
     table = pa.table(
         {
