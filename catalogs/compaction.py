@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 GRACE = timedelta(days=7)
 
 
-def compact(store: Store, *, grace: timedelta = GRACE, now: datetime | None = None) -> int | None:
+def compact(
+    store: Store,
+    *,
+    grace: timedelta = GRACE,
+    now: datetime | None = None,
+    least: int = 1,
+) -> int | None:
     """Write a snapshot of the ledger; give back its number, None when there was nothing to do.
 
-    Objects covered for longer than `grace` by the HEADs before are deleted.
+    `least` is the number of parts and records for which the writing is worth it. Objects covered
+    for longer than `grace` by the HEADs before are deleted.
     """
     from catalogs.ledger import load
 
@@ -33,7 +40,7 @@ def compact(store: Store, *, grace: timedelta = GRACE, now: datetime | None = No
     oldest = utc_text(moment - grace)
     expired = {path for path, since in sources.covered.items() if since < oldest}
     fresh = [*sources.parts, *sources.records]
-    if not fresh:
+    if len(fresh) < max(least, 1):
         store.delete(expired)
         return None
     numbered = [p for p in sources.manifest if not p.startswith(f"{paths.PARTS}/")]

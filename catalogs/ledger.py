@@ -41,7 +41,9 @@ __all__ = [
 _LOADS = 5
 _THREADS = 16
 _PLAIN = ("item_id", "key", "shard_id", "status", "code", "retryable", "attempt")
+# After these, order by what else planning looks at, so that the choice never depends on reading.
 _ORDER = ("finished_at", "frames_sha256")
+_TIES = ("status", "code", "item_id", "shard_id", "retryable")
 _log = logging.getLogger(__name__)
 
 
@@ -213,12 +215,14 @@ def best_rows(table: Any, group: Sequence[str]) -> Any:
             **{f"group{i}": code for i, code in enumerate(codes)},
             "rank": pc.not_equal(table["status"], "done"),
             "attempt": table["attempt"],
-            **{name: table[name] for name in _ORDER},
+            **{name: table[name] for name in (*_ORDER, *_TIES)},
         }
     )
     groups = [(f"group{i}", "ascending") for i in range(len(codes))]
     order = [*groups, ("rank", "ascending"), ("attempt", "descending")]
-    return _first_of_groups(ranked, order + [(name, "ascending") for name in _ORDER], len(codes))
+    return _first_of_groups(
+        ranked, order + [(name, "ascending") for name in (*_ORDER, *_TIES)], len(codes)
+    )
 
 
 def latest_rows(table: Any) -> Any:

@@ -117,9 +117,23 @@ def finished(store: Store, plan_key: str) -> dict[str, Any] | None:
     return json.loads(data) if data is not None else None
 
 
-def seal_all(store: Store, plan_key: str, counts: Mapping[str, int]) -> dict[str, Any]:
-    """Declare the plan finished; `counts` (works by status) are kept in the seal. One request."""
-    seal = {"plan_key": plan_key, "counts": dict(counts), "sealed_at": utc_now()}
+def seal_all(
+    store: Store,
+    plan_key: str,
+    counts: Mapping[str, int],
+    *,
+    codes: Mapping[str, int] | None = None,
+) -> dict[str, Any]:
+    """Declare the plan finished. One request.
+
+    `counts` (works by status) and `codes` (failures by code) are kept in the seal.
+    """
+    seal = {
+        "plan_key": plan_key,
+        "counts": dict(counts),
+        "codes": dict(codes or {}),
+        "sealed_at": utc_now(),
+    }
     store.create(paths.seal_all(plan_key), _json(seal), _JSON)
     return seal
 

@@ -2,7 +2,9 @@ import errno
 import os
 import pickle
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,24 @@ def test_of_many_creators_one_wins(store: Store) -> None:
             thread.join()
         assert len(won) == 1
         assert store.get(f"race/{turn}") == str(won[0]).encode() * 1000
+
+
+def test_creates_in_memory_are_exclusive_although_their_test_is_slow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RemoteStore(f"memory://{tmp_path.name}")
+    exists = store.fs.exists
+
+    def slow(path: str, **options: Any) -> bool:
+        found = bool(exists(path, **options))
+        time.sleep(0.01)
+        return found
+
+    monkeypatch.setattr(store.fs, "exists", slow)
+    with ThreadPoolExecutor(4) as pool:
+        won = list(pool.map(lambda i: store.create("x", bytes([i])), range(4)))
+    assert sorted(won) == [False, False, False, True]
+    assert store.get("x") == bytes([won.index(True)])
 
 
 def test_listing_is_deep_sorted_and_sized(store: Store) -> None:
