@@ -11,6 +11,7 @@ from PIL import Image
 from epa_core.metrics import flow
 from epa_core.metrics.similarity import Image8, blend_share, colour_difference, loop_seam, ssim
 
+Thumbnails = NDArray[np.float32]
 Flag = Literal["good", "static", "cross-fade", "drift", "flicker"]
 
 # Work done per clip: motion is measured at this shorter side (px) on this many pairs of frames.
@@ -26,17 +27,20 @@ THUMBNAIL: Final = 16
 # Grey levels of the most changed twentieth of the thumbnail: sensor-like noise of 2 levels stays
 # below 1.3 (64 px and up), a ripple of 0.4 % of the side in one third of the picture starts at 2.4.
 STATIC_CHANGE: Final = 2.0
-# Share of the shorter side per frame: a pan of 1 % over the whole clip has 0.0008, a tremble of
-# 0.05 % has 0.0003.
+# Share of the shorter side per frame: below this a change as small as that is no motion either; a
+# tremble of 0.05 % of the side has 0.0003.
 STATIC_MOTION: Final = 0.0005
 # Share of the frame-to-frame difference that motion accounts for: 0.2 and more for real motion of
 # a pixel or so, under 0.03 for fades, brightness jumps and weak noise, 0.11 for noise of 15 levels.
 EXPLAINED_BY_MOTION: Final = 0.15
-# Warp error in grey levels: a brightness change of 6 % leaves 5, slow clean motion under 3.
-FLICKER_ERROR: Final = 3.0
+# Warp error in grey levels. A brightness change of 2 % leaves 1.7, slow clean motion of the kind
+# that turning and explanation do not already tell apart at most 1.3.
+FLICKER_ERROR: Final = 1.5
+# The same where thumbnails stay quiet: grain. Noise of 2 levels leaves 1.5, of 5 levels 3.8.
+GRAIN_ERROR: Final = 3.5
 # Mean change of direction over mean change (0 straight on, 1 forth and back in every frame):
-# brightness jumps and noise give 0.7 to 1, motion that is large enough to matter 0.2 to 0.66.
-FLICKER_TURNING: Final = 0.67
+# brightness jumps and noise give 0.66 to 1, motion that is large enough to matter 0.2 to 0.55.
+FLICKER_TURNING: Final = 0.6
 # Blend share: fades give 0.97 to 1 (with noise, or a slow pan on top, from 0.9); motion of less
 # than a pixel over the whole clip cannot be told from a fade by this number alone (up to 0.98).
 FADE_SHARE: Final = 0.9
@@ -48,8 +52,10 @@ FADE_DISPLACED: Final = 0.5
 # at most 0.83 between different pictures.
 RECOLOURED: Final = 0.92
 # CIEDE2000 between sorted colours: pans and zooms reach 4.7 by showing other parts of the picture,
-# 80 % of the saturation lost gives 8.3, a warm cast 7.6, a third of the light lost 10.7.
-DRIFT_COLOUR: Final = 6.0
+# 80 % of the saturation lost gives 8, a warm cast 7, a third of the light lost 10.
+DRIFT_COLOUR: Final = 5.5
+# The same where one map of RGB accounts for it all: nothing but colour changed, so less is enough.
+DRIFT_RECOLOURED: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def measure(frames: Image8, painting: Image.Image | Image8) -> Quality:
         flag: Flag = "flicker"
     elif _cross_fades(grey, thumbnails, share):
         flag = "cross-fade"
-    elif drift > DRIFT_COLOUR:
+    elif _drifts(thumbnails, drift):
         flag = "drift"
     else:
         flag = "static" if _is_static(thumbnails, motion) else "good"
@@ -119,8 +125,11 @@ def measure(frames: Image8, painting: Image.Image | Image8) -> Quality:
     )
 
 
-def _thumbnail(picture: Image8) -> Image8:
-    return np.asarray(cv2.resize(picture, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA))
+def _thumbnail(picture: Image8) -> Thumbnails:
+    """Area means, float32 [16, 16, 3], levels: rounding them would look like trembling."""
+    size = (THUMBNAIL, THUMBNAIL)
+    small = cv2.resize(picture.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.float32)
 
 
 def _grey(frames: Image8) -> Image8:
@@ -166,23 +175,24 @@ def _motion(grey: Image8) -> _Motion:
     )
 
 
-def _palette_drift(thumbnails: Image8, painting: Image8) -> float:
+def _palette_drift(thumbnails: Thumbnails, painting: Thumbnails) -> float:
     """Largest CIEDE2000 to the painting, each channel sorted: blind to where a colour is."""
     colours = np.sort(thumbnails.reshape(len(thumbnails), -1, 3), axis=1)
     wanted = np.sort(painting.reshape(1, -1, 3), axis=1)
-    return float(colour_difference(colours, wanted).mean(axis=1).max())
+    return float(colour_difference(colours / 255, wanted / 255).mean(axis=1).max())
 
 
-def _flickers(thumbnails: Image8, motion: _Motion) -> bool:
-    """Large changes that no motion explains and that turn back from frame to frame."""
-    if motion.warp_error < FLICKER_ERROR or motion.explained >= EXPLAINED_BY_MOTION:
+def _flickers(thumbnails: Thumbnails, motion: _Motion) -> bool:
+    """Changes that no motion explains and that turn back from frame to frame."""
+    least = FLICKER_ERROR if _change(thumbnails) >= STATIC_CHANGE else GRAIN_ERROR
+    if motion.warp_error < least or motion.explained >= EXPLAINED_BY_MOTION:
         return False
-    steps = np.diff(thumbnails.astype(np.float32), axis=0)
+    steps = np.diff(thumbnails, axis=0)
     turns = np.diff(steps, axis=0)
     return turns.size > 0 and np.abs(turns).mean() / 2 > FLICKER_TURNING * np.abs(steps).mean()
 
 
-def _cross_fades(grey: Image8, thumbnails: Image8, share: float | None) -> bool:
+def _cross_fades(grey: Image8, thumbnails: Thumbnails, share: float | None) -> bool:
     """Frames on the line between two pictures that neither motion nor recolouring relates."""
     if share is None or share < FADE_SHARE or _change(thumbnails) < 2 * STATIC_CHANGE:
         return False
@@ -194,13 +204,20 @@ def _cross_fades(grey: Image8, thumbnails: Image8, share: float | None) -> bool:
     return flow.warp_error(grey[0], grey[-1]) > (1 - FADE_DISPLACED) * apart
 
 
-def _change(thumbnails: Image8) -> float:
+def _drifts(thumbnails: Thumbnails, drift: float) -> bool:
+    """The palette left the painting's, by more than another crop of it would."""
+    if drift > DRIFT_COLOUR:
+        return True
+    return drift > DRIFT_RECOLOURED and _recoloured(thumbnails[0], thumbnails[-1]) > RECOLOURED
+
+
+def _change(thumbnails: Thumbnails) -> float:
     """Change against frame 0 in the most changed 5 % of the thumbnail, at its largest, levels."""
-    luma = thumbnails.astype(np.float32).mean(axis=-1)
+    luma = thumbnails.mean(axis=-1)
     return max(flow.top_mean(np.abs(frame - luma[0])) for frame in luma[1:])
 
 
-def _recoloured(first: Image8, last: Image8) -> float:
+def _recoloured(first: Thumbnails, last: Thumbnails) -> float:
     """Share of the change from first to last that one affine map of RGB reproduces, 0..1."""
     source: NDArray[np.float64] = first.reshape(-1, 3).astype(np.float64)
     target = last.reshape(-1, 3).astype(np.float64)
@@ -210,8 +227,7 @@ def _recoloured(first: Image8, last: Image8) -> float:
     return 1 - float(np.square(target - design @ solution).sum()) / changed if changed > 0 else 1.0
 
 
-def _is_static(thumbnails: Image8, motion: _Motion) -> bool:
-    """Nothing that motion explains, and either too slow or too faint to be seen."""
-    if motion.explained >= EXPLAINED_BY_MOTION:
-        return False
-    return motion.top5 < STATIC_MOTION or _change(thumbnails) < STATIC_CHANGE
+def _is_static(thumbnails: Thumbnails, motion: _Motion) -> bool:
+    """Nothing changes enough to be seen, and what does change is no motion."""
+    moves = motion.explained >= EXPLAINED_BY_MOTION and motion.top5 >= STATIC_MOTION
+    return not moves and _change(thumbnails) < STATIC_CHANGE

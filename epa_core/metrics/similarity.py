@@ -39,8 +39,13 @@ def _window(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(cv2.GaussianBlur(values, (side, side), _SSIM_SIGMA), np.float64)
 
 
-def colour_difference(first: Image8, second: Image8) -> NDArray[np.float64]:
-    """CIEDE2000 of every pixel of two uint8 sRGB arrays [..., 3]; 1 is just visible."""
+def colour_difference(
+    first: NDArray[np.uint8 | np.floating], second: NDArray[np.uint8 | np.floating]
+) -> NDArray[np.float64]:
+    """CIEDE2000 of every pixel of two sRGB arrays [..., 3], uint8 or float in 0..1.
+
+    1 is just visible.
+    """
     return np.asarray(deltaE_ciede2000(rgb2lab(first), rgb2lab(second)), np.float64)
 
 
@@ -66,13 +71,18 @@ def blend_share(frames: Image8) -> float | None:
     return 1 - left / total
 
 
+def step_sizes(frames: Image8) -> list[float]:
+    """Mean absolute difference of every neighbouring pair of frames [F, ...], levels."""
+    return [_distance(first, second) for first, second in pairwise(frames)]
+
+
 def loop_seam(frames: Image8) -> float | None:
     """Step from the last frame to the first, over the mean step inside; None for a still clip."""
-    if len(frames) < 2:
+    inside = step_sizes(frames)
+    if not any(inside):
         return None
-    inside = float(np.mean([_distance(a, b) for a, b in pairwise(frames)]))
-    return _distance(frames[-1], frames[0]) / inside if inside > 0 else None
+    return _distance(frames[-1], frames[0]) / float(np.mean(inside))
 
 
 def _distance(first: Image8, second: Image8) -> float:
-    return float(cv2.absdiff(first, second).mean())
+    return float(np.mean(cv2.absdiff(first, second)))
