@@ -54,6 +54,9 @@ RECOLOURED: Final = 0.92
 # CIEDE2000 between sorted colours: pans and zooms reach 4.7 by showing other parts of the picture,
 # 80 % of the saturation lost gives 8, a warm cast 7, a third of the light lost 10.
 DRIFT_COLOUR: Final = 5.5
+# What motion adds to that, per shorter side travelled: the more the picture moves, the more of it
+# is new. A pan by 15 % of drawn blobs of a sixth of the side gives 7.
+DRIFT_PER_TRAVEL: Final = 15.0
 # The same where one map of RGB accounts for it all: nothing but colour changed, so less is enough.
 DRIFT_RECOLOURED: Final = 3.0
 
@@ -109,7 +112,7 @@ def measure(frames: Image8, painting: Image.Image | Image8) -> Quality:
         flag: Flag = "flicker"
     elif _cross_fades(grey, thumbnails, share):
         flag = "cross-fade"
-    elif _drifts(thumbnails, drift):
+    elif _drifts(thumbnails, drift, motion.mean * (len(frames) - 1)):
         flag = "drift"
     else:
         flag = "static" if _is_static(thumbnails, motion) else "good"
@@ -204,9 +207,9 @@ def _cross_fades(grey: Image8, thumbnails: Thumbnails, share: float | None) -> b
     return flow.warp_error(grey[0], grey[-1]) > (1 - FADE_DISPLACED) * apart
 
 
-def _drifts(thumbnails: Thumbnails, drift: float) -> bool:
+def _drifts(thumbnails: Thumbnails, drift: float, travel: float) -> bool:
     """The palette left the painting's, by more than another crop of it would."""
-    if drift > DRIFT_COLOUR:
+    if drift > DRIFT_COLOUR + DRIFT_PER_TRAVEL * travel:
         return True
     return drift > DRIFT_RECOLOURED and _recoloured(thumbnails[0], thumbnails[-1]) > RECOLOURED
 
