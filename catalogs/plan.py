@@ -185,7 +185,7 @@ def _changes(
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Name the fields that differ, settings of the run with their values."""
-    names = [name for name, value in new.items() if old.get(name) != value]
+    names = [name for name, value in new.items() if name not in old or old[name] != value]
     names += [name for name in old if name not in new]
     pairs = ((name, _plain(old.get(name)), _plain(new.get(name))) for name in names)
     return [_difference(name, before, after) for name, before, after in pairs if before != after]
