@@ -255,7 +255,8 @@ class Overrides:
     @classmethod
     def read(cls, path: str | Path) -> Overrides:
         """Read a CSV or JSON-lines file with a prompt column and id, artist or genre columns."""
-        from catalogs.builders.columns import identity, normalise, stripped
+        from catalogs.builders.cells import identity, stripped
+        from catalogs.builders.columns import normalise
         from catalogs.builders.table import read_any
 
         names, rows = read_any(str(path))

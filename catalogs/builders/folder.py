@@ -205,24 +205,23 @@ def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
     """Fill sha256, size and format of rows whose image is a local file; flag what is wrong."""
     from catalogs.images import local_path
 
-    paths = [local_path(str(row["image_uri"])) if row.get("image_uri") else None for row in rows]
+    found = [(row, local_path(str(row["image_uri"]))) for row in rows if row.get("image_uri")]
+    local = [(row, path) for row, path in found if path is not None]
     workers = min(8, (os.cpu_count() or 1) + 2)
     with ThreadPoolExecutor(workers) as pool:
-        for row, facts in zip(rows, pool.map(probe_file, paths), strict=True):
+        for (row, _), facts in zip(local, pool.map(probe_file, [p for _, p in local]), strict=True):
             problem = facts.pop("problem", None)
             row.update(facts)
             if problem:
                 report.flag(problem, str(row["image_uri"]))
 
 
-def probe_file(path: Path | None) -> dict[str, Any]:
+def probe_file(path: Path) -> dict[str, Any]:
     """Columns image_sha256, image_bytes, width, height, image_format of a local image file.
 
     Reads the header, decodes no pixel; the size is as seen, after the EXIF orientation. `problem`
     is `missing_file` or `unreadable` where the file gives less.
     """
-    if path is None:
-        return {}
     try:
         data = path.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

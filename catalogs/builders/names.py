@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Title, then "-YEAR" (or the year alone), then "-N" only after a year, then "(N)".
 _REST = re.compile(
@@ -91,6 +92,7 @@ def canonical(name: str) -> str:
     return repair_text(head) + underscore + rest
 
 
+@lru_cache(maxsize=10_000)
 def display_name(slug: str) -> str:
     """A person's name from a slug: `vincent-van-gogh` -> `Vincent van Gogh`."""
     words = [word for word in re.split(r"[-_\s]+", slug) if word]

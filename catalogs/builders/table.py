@@ -16,7 +16,7 @@ from catalogs.builders.folder import probe_rows
 from catalogs.errors import ConfigError, StoreError
 from catalogs.images import PARQUET, join, local_path, read_file
 from catalogs.schema import SCHEMA, VERSION_KEY, conform
-from catalogs.validation import BuildResult, ValidationReport, finish, valid_id
+from catalogs.validation import BuildResult, ValidationReport, finish, paused_collector, valid_id
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _DELIMITERS = (",", ";", "\t", "|")
@@ -26,6 +26,7 @@ _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _BATCH = 10_000
 
 
+@paused_collector()
 def build_table(
     path: str | Path, mapping: Mapping[str, str] | None = None, *, probe: bool = True
 ) -> BuildResult:

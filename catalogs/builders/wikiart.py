@@ -14,7 +14,7 @@ from typing import Any
 from catalogs.builders.columns import artist as artist_of
 from catalogs.builders.names import canonical, parse_stem, repair_text
 from catalogs.errors import ConfigError
-from catalogs.validation import BuildResult, ValidationReport, finish
+from catalogs.validation import BuildResult, ValidationReport, finish, paused_collector
 
 BUILDER_VERSION = "1"
 TERMS = "WikiArt data set: non-commercial research only"
@@ -27,6 +27,7 @@ _TASKS = {
     "artist": ("Artist", "artist_class", "artist_{}"),
 }
 _SPLITS = ("train", "val")
+_SPLIT_NAMES = {task: f"{task}_split" for task in _TASKS}
 
 
 @dataclass
@@ -58,6 +59,7 @@ class WikiArtWork:
         return "wikiart:" + hashlib.sha256(self.file.encode("utf-8")).hexdigest()[:16]
 
 
+@paused_collector()
 def build_wikiart(
     lists: str | Path, images: str | Path | None = None, *, revision: str | None = None
 ) -> BuildResult:
@@ -116,9 +118,6 @@ def read_works(folder: Path, report: ValidationReport) -> list[WikiArtWork]:
 def _add(values: list[str], value: str) -> None:
     if value not in values:
         values.append(value)
-        # The genre's first label counts; paths and styles go by name.
-        if "/" in value:
-            values.sort()
 
 
 def _labels(folder: Path, task: str, report: ValidationReport) -> Iterator[tuple[str, str, str]]:
@@ -176,6 +175,7 @@ def _parse(work: WikiArtWork) -> None:
     work.repaired = work.artist_slug != raw
     work.title_slug, work.title = parsed.title_slug, parsed.title
     work.year, work.index, work.copy = parsed.year, parsed.index, parsed.copy
+    work.paths.sort()
     work.styles.sort()
 
 
@@ -237,7 +237,7 @@ def _row(
     if places.is_local and size is None:
         report.flag("missing_file", uri)
     splits = work.splits["style"]
-    extra = {f"{task}_split": "+".join(sorted(found)) for task, found in work.splits.items()}
+    extra = {_SPLIT_NAMES[task]: _joined(found) for task, found in work.splits.items()}
     if len(work.paths) > 1:
         extra["paths"] = "|".join(work.paths)
     for name in ("index", "copy"):
@@ -268,6 +268,10 @@ def _row(
         "split": next(iter(splits)) if len(splits) == 1 else None,
         "extra": list(extra.items()),
     }
+
+
+def _joined(splits: set[str]) -> str:
+    return next(iter(splits)) if len(splits) == 1 else "+".join(sorted(splits))
 
 
 def _summarise(works: list[WikiArtWork], doubtful: int, report: ValidationReport) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from catalogs.builders import build_table
-from catalogs.builders.columns import text, year
+from catalogs.builders.cells import text, year
 from catalogs.catalog import catalog_digest, open_source, write_catalog
 from catalogs.errors import ConfigError
 from catalogs.schema import SCHEMA, table_from_rows
