@@ -237,14 +237,6 @@ def _row(
     if places.is_local and size is None:
         report.flag("missing_file", uri)
     splits = work.splits["style"]
-    extra = {_SPLIT_NAMES[task]: _joined(found) for task, found in work.splits.items()}
-    if len(work.paths) > 1:
-        extra["paths"] = "|".join(work.paths)
-    for name in ("index", "copy"):
-        if getattr(work, name) is not None:
-            extra[name] = str(getattr(work, name))
-    if work.artist_labels:
-        extra["artist_label"] = "|".join(work.artist_labels)
     artists = [artist_of(work.artist_slug)] if work.artist_slug else None
     return {
         "id": work.id,
@@ -266,8 +258,20 @@ def _row(
         "source_terms": TERMS,
         # A file may be in train under one style and in val under another: then it is in neither.
         "split": next(iter(splits)) if len(splits) == 1 else None,
-        "extra": list(extra.items()),
+        "extra": _extra(work),
     }
+
+
+def _extra(work: WikiArtWork) -> list[tuple[str, str]]:
+    extra = {_SPLIT_NAMES[task]: _joined(found) for task, found in work.splits.items()}
+    if len(work.paths) > 1:
+        extra["paths"] = "|".join(work.paths)
+    for name in ("index", "copy"):
+        if getattr(work, name) is not None:
+            extra[name] = str(getattr(work, name))
+    if work.artist_labels:
+        extra["artist_label"] = "|".join(work.artist_labels)
+    return list(extra.items())
 
 
 def _joined(splits: set[str]) -> str:
