@@ -72,7 +72,9 @@ def run_collection(run: RunConfig) -> Summary:
     with suppress(ValueError):  # not the main thread: whoever runs us deals with signals
         signal.signal(signal.SIGTERM, _interrupt)
     from flows.animate_collection import animate_collection
+    from flows.server import start_ephemeral_server
 
+    start_ephemeral_server()
     return Summary(**animate_collection(run))
 
 

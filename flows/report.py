@@ -33,13 +33,14 @@ def print_summary(summary: Summary, run: RunConfig) -> None:
     """One line of figures, failures by code, and where to look."""
     console = Console(soft_wrap=True, highlight=False)
     if summary.nothing_to_do:
-        console.print(f"Nothing to do: all {summary.works} works are finished.")
+        console.print("Nothing to do: every work is done, or has failed for good.")
     done = summary.counts.get("done", 0)
     console.print(f"{done} of {summary.works} works done in {summary.seconds:.1f} s.")
     for code, count in sorted(summary.codes.items()):
         console.print(f"  {count} failed: {code}")
     if summary.failed:
         console.print(f"See why with: epa status {run.output}; epa why {run.output} ITEM")
+        console.print(f"Try them again with: epa retry {run.output}")
     if run.model.name == "preview":
         console.print("These are previews, not the quality of a neural model (see `epa models`).")
     console.print(f"Gallery: {summary.gallery}")

@@ -44,9 +44,6 @@ def main() -> None:
     except StoreError as error:
         _say(f"{error} (what was recorded stays recorded; run the same command again)")
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("stopped; what is done stays done, run the same command again to go on")
-        sys.exit(130)
     except BrokenPipeError:  # `epa manifest OUT | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -65,6 +62,6 @@ def _quiet_defaults() -> None:
     }
     if "PREFECT_API_URL" not in os.environ:
         # Without a server nobody reads Prefect's own lines; with one they are its pages' log.
-        defaults["PREFECT_LOGGING_LEVEL"] = "ERROR"
+        defaults["PREFECT_LOGGING_LEVEL"] = "CRITICAL"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -105,7 +105,12 @@ def execute(run: RunConfig) -> None:
     from flows.collection import run_collection
     from flows.report import print_summary
 
-    summary = run_collection(run)
+    try:
+        summary = run_collection(run)
+    except KeyboardInterrupt:
+        stopped = "stopped; what is done stays done, run the same command again to go on"
+        typer.echo(f"epa: {stopped}", err=True)
+        raise typer.Exit(130) from None
     print_summary(summary, run)
     if summary.failed:
         raise typer.Exit(1)

@@ -1,0 +1,35 @@
+"""Prefect's ephemeral server, started so that Ctrl-C reaches the run and not the server first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
+
+
+def start_ephemeral_server() -> None:
+    """Start the server that Prefect would start by itself; a no-op where one is configured.
+
+    A terminal sends Ctrl-C to the whole process group. A server that dies of it leaves the run
+    waiting a minute for answers, so the server is started with SIGINT blocked: a child inherits
+    the mask of the thread that starts it. It is stopped, as always, when this process ends.
+    """
+    if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
+        return
+    errors: list[Exception] = []
+    thread = threading.Thread(target=_start, args=(errors,), name="server-start", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+
+
+def _start(errors: list[Exception]) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        SubprocessASGIServer().start()
+    except Exception as error:  # noqa: BLE001  # carried over to the thread that waits
+        errors.append(error)
