@@ -32,7 +32,8 @@ def rock(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) ->
         angle = 0.11 * motion.strength
         lever = np.hypot(scene.x - x, scene.y - y) * body
         angle *= min(1.0, 0.05 * scene.side / max(angle * float(lever.max()), 1e-3))
-        scene.rigid.append(body)
+        if all(float((body * whole).max()) < 0.7 for whole in scene.rigid):
+            scene.rigid.append(body)
         scene.tips.append(partial(_tip, scene, body, x, y, angle, motion.strength, start))
 
 
@@ -71,3 +72,17 @@ def sail(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) ->
         speed = 0.085 * motion.strength * scene.side
         grow = 0.22 * motion.strength * motion.depth
         scene.sprites.append(Sprite(body, (x, y), (way_x * speed, way_y * speed), grow))
+
+
+def keep_whole(scene: Scene) -> None:
+    """Let what floats be carried unbent: each small body with its convex hull, sails and all.
+
+    Harmless where it mistakes something else for a boat: that goes with its own mean motion.
+    """
+    for body, _, _ in separate(scene, scene.mask("afloat"), 0.035):
+        points = cv2.findNonZero((body > 0.5).astype(np.uint8))
+        if points is None or len(points) > 0.06 * body.size:
+            continue
+        hull = cv2.fillConvexPoly(np.zeros(body.shape, np.uint8), cv2.convexHull(points), 1)
+        soft = cv2.GaussianBlur(hull.astype(np.float32), (0, 0), max(0.02 * scene.side, 0.5))
+        scene.rigid.append(np.maximum(soft, body).astype(np.float32))

@@ -11,7 +11,7 @@ from functools import partial
 import cv2
 import numpy as np
 
-from epa_core.models.bodies import rock, sail
+from epa_core.models.bodies import keep_whole, rock, sail
 from epa_core.models.motion import DOWN, RIGHT, UP, Motion
 from epa_core.models.regions import Array
 from epa_core.models.scene import TAU, Scene, onset, oscillate, travelling
@@ -104,8 +104,9 @@ def _ripple(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator)
 
 def _roll(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:
     """Swell: everything circles as in deep water while the strokes stream forward."""
+    keep_whole(scene)
     way = 1.0 if (motion.direction or RIGHT)[0] >= 0 else -1.0
-    stream = np.array([way * 0.06 * motion.strength * scene.side, 0], np.float32)
+    stream = np.array([way * 0.05 * motion.strength * scene.side, 0], np.float32)
     flow = scene.along_strokes(np.broadcast_to(stream, (*scene.x.shape, 2)), 0.8)
     scene.velocity += flow * mask[..., None]
     phase = TAU * (way * scene.x / (1.1 * scene.side) + 0.2 * scene.noise(rng, 0.5))

@@ -131,7 +131,17 @@ def _figures(lab: Array) -> Array:
 
 
 def _boats(lab: Array) -> Array:
-    """Small things on the water that are darker or warmer than what surrounds them."""
+    """Small things on the water, below the middle."""
+    return _small_bodies(lab, 0.57)
+
+
+def _afloat(lab: Array) -> Array:
+    """Small things on the water with all that stands on them, such as sails."""
+    return _small_bodies(lab, 0.3)
+
+
+def _small_bodies(lab: Array, highest: float) -> Array:
+    """Small things darker or warmer than what surrounds them, below the height ``highest``."""
     x, y = _grid(lab)
     side = min(lab.shape[:2])
     width = int(side * 0.1) * 2 + 1
@@ -143,7 +153,7 @@ def _boats(lab: Array) -> Array:
     lightness = calm[..., 0]
     wooden = _logistic((lightness.mean() + 0.5 * lightness.std() - lightness) / 3)
     wooden *= _logistic((warmth + 2) / 3)  # neither foam nor the blue of waves
-    place = _logistic((y - 0.57) * 30) * _logistic((0.9 - y) * 30)
+    place = _logistic((y - highest) * 30) * _logistic((0.9 - y) * 30)
     place *= _logistic((0.46 - np.abs(x - 0.5)) * 30)
     found = cv2.GaussianBlur((0.7 * dark + warm) * wooden * place, (0, 0), side * 0.02)
     found = _without_wide(found / max(float(np.percentile(found, 99)), 1e-3))
@@ -188,6 +198,7 @@ REGIONS: dict[str, Callable[[Array], Array]] = {
     "foliage": _foliage,
     "figures": _figures,
     "boats": _boats,
+    "afloat": _afloat,
     "light": _light,
     "whole": _whole,
 }

@@ -61,7 +61,8 @@ def move_painting(painting: NDArray[np.uint8], prompt: str, num_frames: int) -> 
 
 def _offsets(scene: Scene, num_frames: int) -> Iterator[Array]:
     """For frames 1, 2, ...: where each grid pixel is taken from, relative to itself [h, w, 2]."""
-    window = np.float32(1) if scene.moves_camera else scene.border()[..., None]
+    border = np.ones_like(scene.x) if scene.moves_camera else scene.border()
+    window = border[..., None]
     velocity = scene.velocity * window
     step = velocity / np.float32(num_frames - 1)
     carried = np.zeros_like(velocity)
@@ -78,11 +79,25 @@ def _offsets(scene: Scene, num_frames: int) -> Iterator[Array]:
         for wave in scene.waves:
             offset -= wave(index / (num_frames - 1)) * window
         for body in scene.rigid:
-            mean = (offset * body[..., None]).sum((0, 1)) / (body.sum() + 1e-6)
-            offset += (mean - offset) * body[..., None]
+            _unbent(offset, body, window)
         for tip in scene.tips:
             offset -= tip(index / (num_frames - 1)) * window
         yield offset
+
+
+def _unbent(offset: Array, body: Array, window: Array) -> None:
+    """Replace the offsets of a body by their mean, where that mean carries it; in place."""
+    margin = 2 + int(np.abs(offset[body > 0.02]).max(initial=0))
+    x, y, width, height = cv2.boundingRect((body > 0.02).astype(np.uint8))
+    near = np.s_[max(y - margin, 0) : y + height + margin, max(x - margin, 0) : x + width + margin]
+    offset, body, window = offset[near], body[near], window[near]
+    there = body
+    for _ in range(2):  # its mean over where it was, then over where it is
+        total = float(there.sum()) + 1e-6
+        dx, dy = (float((offset[..., axis] * there).sum()) / total for axis in (0, 1))
+        move = np.array([[1, 0, -dx], [0, 1, -dy]], np.float32)
+        there = cv2.warpAffine(body, move, body.shape[::-1], flags=cv2.INTER_LINEAR)
+    offset += (np.array([dx, dy], np.float32) - offset) * there[..., None] * window
 
 
 def _gain(scene: Scene, time: float, size: tuple[int, int]) -> Array | None:

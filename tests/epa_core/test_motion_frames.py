@@ -173,6 +173,18 @@ def test_the_first_frame_is_the_painting_and_frames_stay_in_range() -> None:
     assert frames.max() <= 255
 
 
+def test_boats_are_carried_unbent_by_the_waves() -> None:
+    painting = SEA.copy()
+    painting[118:134, 80:112] = (105, 50, 25)  # a hull ...
+    painting[100:118, 94:98] = (90, 60, 30)  # ... with a mast ...
+    painting[122:130:4, 84:108:4] = (190, 120, 60)  # ... and portholes
+    last = np.clip(move_painting(painting, "the waves roll", 16)[-1], 0, 255).astype(np.uint8)
+
+    # The boat is found again, merely shifted.
+    boat = painting[104:134, 80:112]
+    assert cv2.matchTemplate(last, boat, cv2.TM_CCOEFF_NORMED).max() > 0.85
+
+
 def test_lights_change_in_the_light_and_not_in_the_dark() -> None:
     painting = load("starry-night.jpg")
     frames = move_painting(painting, "stars twinkle", 16)
