@@ -207,11 +207,13 @@ def _fused(
         raise UnsupportedError(
             f"variant {settings.variant!r} needs the latents of the {missing} path."
         )
+    # Caches may keep latents in half precision.
+    real = [clip.float() for clip in real]
     if proxy is None or not settings.needs_proxy:
-        return list(real)
+        return real
     how: Interpolation = "lerp" if settings.variant == "V+U" else "slerp"
     return [
-        fuse(one, other, runner.family.frame_axis, how)
+        fuse(one, other.float(), runner.family.frame_axis, how)
         for one, other in zip(real, proxy, strict=True)
     ]
 

@@ -206,6 +206,13 @@ def test_variants_differ_as_they_should():
     assert torch.equal(only_real, final["V"])
 
 
+def test_latents_cached_in_half_precision_are_noised_in_single():
+    real, proxy = (clip.half() for clip in both_paths("cogvideox"))
+    assert torch.equal(
+        finals("cogvideox", real, proxy), finals("cogvideox", real.float(), proxy.float())
+    )
+
+
 def test_missing_latents_are_named():
     tiny = tiny_of("cogvideox")
     arguments = (tiny.pipeline, [picture(1)], [""], [SEED])
