@@ -18,7 +18,7 @@ from flows.artifacts import publish_shards, publish_summary
 from flows.progress import PassProgress
 from flows.wrap_up import Summary, wrap_up
 from tasks import models
-from tasks.collection import Collection, register
+from tasks.collection import Collection, current, forget
 from tasks.config import RunConfig
 from tasks.prefect_tasks import animate_shard, proxy_shard
 
@@ -28,13 +28,19 @@ log = logging.getLogger("epa")
 @flow(name="animate-collection", flow_run_name="{run.title}", persist_result=False)
 def animate_collection(run: RunConfig) -> dict[str, Any]:
     """Animate every work of ``run`` that is not done yet; the collection's summary as JSON."""
+    try:
+        return _animate(current(run)).as_json()
+    finally:
+        forget(run)
+
+
+def _animate(collection: Collection) -> Summary:
     started = time.monotonic()
-    collection = Collection.open(run)
-    register(collection)
     done = collection.finished_summary()
     if done is not None:
         log.info("nothing to do: the whole plan is finished")
-        return Summary.finished(collection, done).as_json()
+        return Summary.finished(collection, done)
+    collection.store.check_writable()
     plan = collection.plan
     log.info("plan: %d works, %s", plan.total, dict(plan.counts))
     shards: dict[str, Counter[str]] = {}
@@ -47,7 +53,7 @@ def animate_collection(run: RunConfig) -> dict[str, Any]:
     publish_shards(shards)
     summary = wrap_up(collection, time.monotonic() - started)
     publish_summary(summary)
-    return summary.as_json()
+    return summary
 
 
 def works_to_draw(collection: Collection) -> dict[str, int]:

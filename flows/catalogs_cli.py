@@ -11,7 +11,7 @@ from rich.table import Table
 from catalogs.catalog import build_source, open_source, select
 from catalogs.errors import ConfigError
 from catalogs.prompts import assign_prompts
-from catalogs.validation import BuildResult
+from catalogs.validation import BuildResult, ValidationReport, check_table
 from flows.report import escaped
 
 
@@ -33,8 +33,13 @@ def build_catalog(
     if kind == "wikiart":
         return build_wikiart(source, **options)
     if kind == "huggingface":
-        return build_huggingface(source)
+        return build_huggingface(source, mapping=columns or None)
     return build_table(source, columns or None)
+
+
+def check_catalog(catalog: str) -> ValidationReport:
+    """What is to be said of a catalog, its pictures on this machine looked at."""
+    return check_table(open_source(catalog), catalog)
 
 
 def print_works(catalog: str, where: str | None, limit: int) -> None:

@@ -17,7 +17,7 @@ from catalogs.catalog import build_source, write_catalog
 from catalogs.errors import ConfigError
 from catalogs.store import Store
 from flows.wrap_up import Summary
-from tasks.collection import Collection, chosen_works
+from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
 from tasks.runfile import load_run_file, parse_run
 
@@ -61,14 +61,16 @@ def open_run(location: str) -> RunConfig:
 def run_collection(run: RunConfig) -> Summary:
     """Run the flow; without a server "nothing to do" is answered before one is started."""
     _log_plainly(run.execution.log_level)
-    if "PREFECT_API_URL" not in os.environ:
-        collection = Collection.open(run)
-        done = collection.finished_summary()
-        if done is not None:
-            return Summary.finished(collection, done)
     if not run.title:
         name = run.output.rstrip("/").rpartition("/")[2]
         run = run.model_copy(update={"title": name.replace("-", " ") or "Animated"})
+    collection = Collection.open(run)  # a wrong setting ends here, before anything is started
+    if "PREFECT_API_URL" not in os.environ:
+        done = collection.finished_summary()
+        if done is not None:
+            return Summary.finished(collection, done)
+    collection.store.check_writable()
+    register(collection)
     with suppress(ValueError):  # not the main thread: whoever runs us deals with signals
         signal.signal(signal.SIGTERM, _interrupt)
     from flows.animate_collection import animate_collection

@@ -12,9 +12,11 @@ from typing import Any, Self
 
 from catalogs import paths
 from catalogs.gallery import write_gallery
-from catalogs.ledger import compact, seal_all
+from catalogs.ledger import compact, seal_all, seal_leftovers
 from tasks.collection import Collection
 from tasks.runfile import dump_run
+
+_PARTS = 8  # manifest parts that a compaction is worth: it rewrites every row
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,10 @@ class Summary:
 def wrap_up(collection: Collection, seconds: float) -> Summary:
     """Compact, seal, write the gallery and the run's files; all of it may be repeated safely."""
     store, run = collection.store, collection.run
-    compact(store)
+    # Shards that had work were sealed with all their records; a crash may have left others'.
+    skip = set(collection.plan.shards)
+    seal_leftovers(store, collection.plan_key, collection.ledger, skip=skip)
+    compact(store, least=_PARTS)
     planned = collection.plan.summary()
     remaining = collection.replan()
     ledger = collection.ledger
@@ -69,7 +74,7 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
         gallery=store.uri(paths.INDEX),
     )
     if not remaining.shards:
-        seal_all(store, collection.plan_key, counts)
+        seal_all(store, collection.plan_key, counts, codes=summary.codes)
     refresh_gallery(collection, summary.seconds)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3)
     store.put(paths.run_file(run_id, "run.yaml"), dump_run(run).encode(), "application/yaml")

@@ -47,7 +47,6 @@ class Collection:
     def open(cls, run: RunConfig) -> Collection:
         """Read the catalog and make all keys. Raises ConfigError, UnsupportedError."""
         store = Store.open(run.output)
-        store.check_writable()
         return cls(run, store, chosen_works(run, open_source(run.catalog, run.columns or None)))
 
     @cached_property
@@ -146,7 +145,7 @@ _open: dict[str, Collection] = {}
 
 
 def register(collection: Collection) -> None:
-    """Make ``collection`` the one that tasks of this process find under its run."""
+    """Make ``collection`` the one that the flow and tasks of this process find under its run."""
     with _lock:
         _open.clear()
         _open[_name(collection.run)] = collection
@@ -160,6 +159,12 @@ def current(run: RunConfig) -> Collection:
             _open.clear()
             _open[name] = Collection.open(run)
         return _open[name]
+
+
+def forget(run: RunConfig) -> None:
+    """Let the next `current` read the store again: a flow has ended, another may follow."""
+    with _lock:
+        _open.pop(_name(run), None)
 
 
 def _name(run: RunConfig) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from epa_core.media.video import Clip
     from tasks.compute import Awakening
 
-CONTENT_TYPES = {
+_LASTING = ("video.mp4", "frames.mkv")
+_TYPES = {
     "mp4": "video/mp4",
     "webp": "image/webp",
     "jpg": "image/jpeg",
@@ -138,7 +139,8 @@ def _upload(shard: Shard, job: Job, clip: Clip) -> tuple[Output, ...]:
     outputs = []
     for name, data in clip.files.items():
         path = paths.output(job.work.item_id, job.work.key, content, name, label=_label(job))
-        shard.store.put(path, data, CONTENT_TYPES[name.rpartition(".")[2]])
+        # The video must outlast a power cut; the pictures beside it can be drawn again from it.
+        shard.store.put(path, data, _TYPES[name.rpartition(".")[2]], durable=name in _LASTING)
         outputs.append(Output(name=name, path=path, sha256=digests[name], bytes=len(data)))
     return tuple(outputs)
 

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import traceback
 
-from catalogs.errors import StoreError
+from catalogs.errors import ConfigError, StoreError
 from epa_core.errors import ItemError
 
 log = logging.getLogger("epa")
@@ -25,6 +25,8 @@ def as_item_error(error: Exception, stage: str) -> ItemError:
         return ItemError("missing_file", "the picture is not where the catalog says", stage=stage)
     if isinstance(error, PermissionError):
         return ItemError("unreadable_file", "the picture may not be read", stage=stage)
+    if isinstance(error, ConfigError):  # of one row: a reference to the web, or to nothing
+        return ItemError("bad_reference", _short(error), stage=stage)
     if isinstance(error, StoreError):
         return ItemError("store_error", _short(error), stage=stage, retryable=True)
     if isinstance(error, MemoryError) or _broken_gpu(error):

@@ -59,9 +59,9 @@ def check(
     catalog: Annotated[str, typer.Argument(help="a catalog, or anything one is built from")],
 ) -> None:
     """Check a catalog: counts, gaps, doubles; exits with 2 when it cannot be used."""
-    from catalogs.catalog import build_source
+    from flows.catalogs_cli import check_catalog
 
-    for line in build_source(catalog).report.lines():
+    for line in check_catalog(catalog).lines():
         typer.echo(line)
 
 

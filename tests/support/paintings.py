@@ -1,4 +1,4 @@
-"""Tiny paintings and runs for tests: real files, the real preview model, a few milliseconds each."""
+"""Tiny paintings and runs for tests: real files, the real preview, milliseconds each."""
 
 from __future__ import annotations
 
