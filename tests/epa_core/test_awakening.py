@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_pipelines import BUILDERS, build, picture
+from tiny_pipelines import BUILDERS, build, ltx, picture
 
 from epa_core.awakening import (
     CallSettings,
@@ -70,6 +70,19 @@ def test_baseline_is_the_stock_call_bit_for_bit(name):
     (frames,) = decode_latents(tiny.pipeline, final, tiny.call)
     unit = stock_call(tiny, output_type="np")[0]
     assert np.array_equal(frames, (unit * 255).round().astype(np.uint8))
+
+
+def test_denoising_decoder_of_ltx_decodes_as_the_stock_call():
+    tiny = ltx(timestep_conditioning=True)
+    settings = EPASettings(variant="baseline", num_inference_steps=SHORT.num_inference_steps)
+    final = animate_latents(
+        tiny.pipeline, [picture(1)], ["waves"], [SEED], None, None, settings, tiny.call
+    )
+    (frames,) = decode_latents(tiny.pipeline, final, tiny.call)
+    unit = stock_call(tiny, output_type="np")[0]
+    assert np.array_equal(frames, (unit * 255).round().astype(np.uint8))
+    noisy = replace(tiny.call, options={**tiny.call.options, "decode_timestep": 0.05})
+    assert not np.array_equal(decode_latents(tiny.pipeline, final, noisy)[0], frames)
 
 
 # PIA draws its start sample and then its condition from one generator, so ``latents=`` alone

@@ -3,7 +3,6 @@
 import math
 
 import pytest
-import torch
 from gaussian_oracle import MU, TAU, plant
 from tiny_pipelines import build, picture
 

@@ -289,8 +289,11 @@ def wan22_5b() -> Tiny:
     return Tiny(pipeline, _call(9, 5.0, max_sequence_length=16, **_text(16, 32)))
 
 
-def ltx() -> Tiny:
-    """LTX-Video: packed tokens, clean first frame, dynamic shift with a terminal of 0.1."""
+def ltx(timestep_conditioning: bool = False) -> Tiny:
+    """LTX-Video: packed tokens, clean first frame, dynamic shift with a terminal of 0.1.
+
+    From 0.9.1 on its decoder denoises too (``timestep_conditioning``).
+    """
     transformer = _built(
         lambda: diffusers.LTXVideoTransformer3DModel(
             in_channels=8,
@@ -314,7 +317,7 @@ def ltx() -> Tiny:
             decoder_inject_noise=(False,) * 5,
             upsample_residual=(False,) * 4,
             upsample_factor=(1,) * 4,
-            timestep_conditioning=False,
+            timestep_conditioning=timestep_conditioning,
             patch_size=1,
             patch_size_t=1,
             encoder_causal=True,
