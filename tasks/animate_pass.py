@@ -57,7 +57,7 @@ def run(shard: Shard) -> None:
         lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
         compute,
         finish,
-        batch_size=shard.execution.batch_size,
+        batch_size=shard.batch_size,
         depth=shard.execution.queue_depth,
     )
 

@@ -96,7 +96,9 @@ class Execution(Settings):
     """How the work is done; nothing here changes a result."""
 
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 ...")
-    batch_size: int = Field(2, ge=1, le=256, description="paintings in one model call")
+    batch_size: int | None = Field(
+        None, ge=1, le=256, description="paintings in one model call; 1 on a CPU, 2 on a GPU"
+    )
     shard_size: int = Field(48, ge=1, le=10_000, description="works in one task run, at most")
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
     max_attempts: int = Field(

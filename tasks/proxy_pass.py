@@ -50,7 +50,7 @@ def run(shard: Shard) -> None:
         ),
         compute,
         finish,
-        batch_size=shard.execution.batch_size,
+        batch_size=shard.batch_size,
         depth=shard.execution.queue_depth,
     )
 

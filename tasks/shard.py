@@ -19,6 +19,7 @@ from tasks import prepare
 from tasks.config import Execution, Recipe
 from tasks.failures import as_item_error
 from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
+from tasks.models import resolve_device
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -63,6 +64,12 @@ class Shard:
     on_record: Callable[[str], None] = lambda status: None
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def batch_size(self) -> int:
+        """Paintings in one model call: on a CPU larger tensors only cost memory traffic."""
+        given = self.execution.batch_size
+        return given or (1 if resolve_device(self.execution.device) == "cpu" else 2)
 
 
 @dataclass

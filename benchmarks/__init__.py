@@ -1,0 +1,1 @@
+"""Figures of the machinery around the models; `make bench` prints them."""
