@@ -90,12 +90,16 @@ def vsds(
     kind: Prediction, output: Tensor, z: Tensor, eps: Tensor, level: NoiseLevel, alpha: float
 ) -> Tensor:
     """One VSDS update of the clean latent ``z``; alpha is clipped to the stable range."""
-    return z - clip_alpha(alpha, level) * level.weight * residual(kind, output, z, eps, level)
+    update = residual(kind, output, z, eps, level)
+    update *= clip_alpha(alpha, level) * level.weight
+    return z - update
 
 
 def noised(z: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
     """``z_t = a z + s eps``."""
-    return level.a * z + level.s * eps
+    x = level.s * eps
+    x += level.a * z
+    return x
 
 
 @dataclass
