@@ -18,7 +18,7 @@ import numpy as np
 from torch import Tensor
 
 from epa_core.errors import UnsupportedError
-from epa_core.noise_levels import NoiseLevel, Prediction, levels, prediction_type
+from epa_core.noise_levels import NoiseLevel, Prediction, prediction_type
 from epa_core.seam import SteppingScheduler, Window, exchange, using
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ class _Run:
     """What a VSDS scheduler carries through one pipeline call."""
 
     state: VSDSState
+    schedule: Sequence[NoiseLevel]
     alphas: Sequence[float]
     on_update: Callable[[VSDSState], None] | None
     done: int = 0
@@ -119,7 +120,7 @@ class VSDSScheduler(SteppingScheduler):
 
     def epa_step(self, output: Tensor, sample: Tensor) -> Tensor:
         """Update the clean latent by the guided ``output`` at the current noise level."""
-        run, schedule, state = self.epa_run, levels(self), self.epa_run.state
+        run, state = self.epa_run, self.epa_run.state
         if sample.shape != state.z.shape:
             raise UnsupportedError(
                 f"the pipeline steps samples of shape {tuple(sample.shape)}, but its family "
@@ -131,14 +132,15 @@ class VSDSScheduler(SteppingScheduler):
             output.float(),
             state.z.to(sample.device),
             eps,
-            schedule[run.done],
+            run.schedule[run.done],
             run.alphas[run.done],
         )
         run.state = VSDSState(z, eps, state.update + 1)
         run.done += 1
         if run.on_update is not None:
             run.on_update(run.state)
-        return z if run.done == len(schedule) else noised(z, eps, schedule[run.done])
+        done = run.done == len(run.schedule)
+        return z if done else noised(z, eps, run.schedule[run.done])
 
 
 def distill(
@@ -162,7 +164,7 @@ def distill(
     if first >= last:
         return state
     window = Window(first, last, kappas and kappas[first:last], schedule[first:last])
-    run = _Run(state, step_sizes[first:last], on_update)
+    run = _Run(state, schedule[first:last], step_sizes[first:last], on_update)
     scheduler = exchange(pipeline.scheduler, VSDSScheduler, window, epa_run=run)
     with using(pipeline, scheduler):
         call(noised(state.z, state.eps, schedule[first]))
