@@ -4,7 +4,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -15,6 +16,12 @@ from epa_core.seam import Plan, plan
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+
+_MOST_PLANS = 64
+# Pipeline -> call -> the scheduler that was asked, and its plan.
+_plans: WeakKeyDictionary["DiffusionPipeline", dict[tuple[Any, ...], tuple[Any, Plan]]]
+_plans = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -60,9 +67,21 @@ class Runner:
         return self.family.unpack(self.pipeline, output.frames, self.call)
 
     def plan(self, batch: Batch) -> Plan:
-        """The schedule of the call; it is the same for any batch."""
-        one = batch.part(slice(0, 1))
-        return plan(self.pipeline, lambda: self.run(one))
+        """The schedule of the call; it is the same for any batch, so it is asked for once.
+
+        Asking runs the pipeline's text and image encoders. A run compares its schedule with the
+        plan, so a pipeline that changes its mind between calls is found out.
+        """
+        known = _plans.setdefault(self.pipeline, {})
+        call, scheduler = self.call, self.pipeline.scheduler
+        key = (call.height, call.width, call.num_frames, self.steps, repr(call.options))
+        remembered = known.get(key)
+        if remembered is None or remembered[0] is not scheduler:
+            one = batch.part(slice(0, 1))
+            if len(known) >= _MOST_PLANS:
+                known.clear()
+            known[key] = remembered = scheduler, plan(self.pipeline, lambda: self.run(one))
+        return remembered[1]
 
     def pack(self, x: Tensor, clips: Tensor) -> Tensor:
         """A noised sample in step layout -> ``latents=``; ``clips`` are the clean ones."""

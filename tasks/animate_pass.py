@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import cv2
+
 from catalogs import paths
 from catalogs.images import read_image
 from epa_core.errors import ItemError
@@ -47,6 +49,8 @@ def run(shard: Shard) -> None:
                 entry = Failure(entry.job, as_item_error(error, "encode"), entry.seconds)
         commit_failure(shard, entry)
 
+    # The measures run beside the model; a pool of their own would only take its cores.
+    cv2.setNumThreads(1)
     recorded = _recorded(shard)
     jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
     for _ in range(len(shard.jobs) - len(jobs)):

@@ -23,6 +23,8 @@ from tasks.shard import Job, Shard
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# Two task runs a shard: about a thousand in a flow run is what Prefect's pages and server bear.
+_MOST_SHARDS = 250
 _JOB_COLUMNS = (*COLUMNS, "prompt_source", "prompt_rule", "styles", "genre", "year_begin")
 
 
@@ -69,7 +71,7 @@ class Collection:
         return make_plan(
             self.works,
             self.ledger,
-            shard_size=self.run.execution.shard_size,
+            shard_size=max(self.run.execution.shard_size, len(self.works) // _MOST_SHARDS),
             max_attempts=self.run.execution.max_attempts,
             material_of=self.material,
         )

@@ -59,7 +59,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         source_height=source.height,
         batch_size=entry.batch_size,
         peak_memory=_peak_memory(),
-        torch=metadata.version("torch"),
+        torch=_version("torch"),
         **{name: getattr(quality, name) for name in _FROM_QUALITY},
     )
 
@@ -120,7 +120,7 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
         proxy_identity=shard.facts["proxy.identity"] if recipe.uses_proxy else None,
         material=json.dumps(shard.material_of(job), sort_keys=True, ensure_ascii=False),
         config_digest=shard.facts["config.digest"],
-        code_version=metadata.version("epa"),
+        code_version=_version("epa"),
         device=resolve_device(shard.execution.device),
         worker=_worker(),
         finished_at=utc_now(),
@@ -147,7 +147,7 @@ def _upload(shard: Shard, job: Job, clip: Clip) -> tuple[Output, ...]:
 
 def _keep_latents(shard: Shard, entry: Awakening) -> None:
     for stage, latents in entry.fresh.items():
-        data = latents_to_bytes(latents, shard.recipe.card.cache_dtype)
+        data = latents_to_bytes(latents)
         shard.cache.put(stage.partition(".")[0], entry.job.work.keys[stage], LATENTS, data)
     entry.fresh.clear()
 
@@ -170,6 +170,11 @@ def _tags(shard: Shard, job: Job) -> dict[str, str]:
         "key": job.work.key,
         "config": shard.facts["config.digest"],
     }
+
+
+@cache
+def _version(package: str) -> str:
+    return metadata.version(package)
 
 
 @cache

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tasks import animate, distill, models
-from tasks.intermediates import rounded
 from tasks.proxy_pass import draw_proxies
 from tasks.shard import Job, Shard, Source, keep_picture, timed
 
@@ -32,7 +31,7 @@ class Awakening:
     seconds: dict[str, float] = field(default_factory=dict)
     batch_size: int = 1
     frames: np.ndarray | None = None
-    fresh: dict[str, torch.Tensor] = field(default_factory=dict)  # computed now, to be cached
+    fresh: dict[str, torch.Tensor] = field(default_factory=dict)  # as the cache has them
 
 
 def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
@@ -160,9 +159,12 @@ def _animate_missing(
 
 def _keep(shard: Shard, entry: Awakening, stage: str, latents: torch.Tensor) -> None:
     """Round as the cache does, whether or not it keeps the stage; it is written while encoding."""
-    entry.latents[stage] = rounded(latents, shard.recipe.card.cache_dtype)
+    import torch
+
+    stored = latents.to(getattr(torch, shard.recipe.card.cache_dtype))
+    entry.latents[stage] = stored.to(torch.float32)
     if stage.partition(".")[0] in shard.cache.keep:
-        entry.fresh[stage] = entry.latents[stage]
+        entry.fresh[stage] = stored
 
 
 @contextmanager

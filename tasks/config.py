@@ -99,7 +99,9 @@ class Execution(Settings):
     batch_size: int | None = Field(
         None, ge=1, le=256, description="paintings in one model call; 1 on a CPU, 2 on a GPU"
     )
-    shard_size: int = Field(48, ge=1, le=10_000, description="works in one task run, at most")
+    shard_size: int = Field(
+        48, ge=1, le=10_000, description="works in one task run; more where a run has over 12,000"
+    )
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
     max_attempts: int = Field(
         3, ge=1, description="tries of a work that failed for a passing cause"

@@ -1,15 +1,15 @@
 """Intermediate results as bytes: what lies in the cache, and how damage is noticed.
 
-Pictures are PNG (its checksums show damage), latents are safetensors whose header carries a
-digest of the values. Latents are rounded to the stored dtype whether or not they are stored, so
-that a resumed run continues from exactly what an uninterrupted one had.
+Pictures are PNG (its checksums show damage), latents are safetensors whose header carries a CRC-32
+of the values, PNG's own checksum. Latents are rounded to the stored dtype whether or not they are
+stored, so that a resumed run continues from exactly what an uninterrupted one had.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
+import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -52,20 +52,12 @@ def picture_from_bytes(data: bytes) -> tuple[PIL.Image.Image, dict[str, str]]:
     return image, {str(k): v for k, v in texts.items() if isinstance(v, str)}
 
 
-def rounded(latents: torch.Tensor, dtype: str) -> torch.Tensor:
-    """``latents`` as float32 after a round trip through the stored ``dtype``."""
-    import torch
-
-    return latents.to(getattr(torch, dtype)).to(torch.float32)
-
-
-def latents_to_bytes(latents: torch.Tensor, dtype: str) -> bytes:
-    """Safetensors bytes of one latent clip in ``dtype``, with the digest of its values."""
-    import torch
+def latents_to_bytes(latents: torch.Tensor) -> bytes:
+    """Safetensors bytes of one latent clip in its own dtype, with a checksum of its values."""
     from safetensors.torch import save
 
-    stored = latents.to(getattr(torch, dtype)).contiguous()
-    return save({"latents": stored}, metadata={"blake2b": _digest(stored)})
+    stored = latents.contiguous()
+    return save({"latents": stored}, metadata={"crc32": _checksum(stored)})
 
 
 def latents_from_bytes(data: bytes) -> torch.Tensor:
@@ -77,13 +69,13 @@ def latents_from_bytes(data: bytes) -> torch.Tensor:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         stored = load(data)["latents"]
-        wanted = header["__metadata__"]["blake2b"]
+        wanted = header["__metadata__"]["crc32"]
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"cached latents cannot be read: {error}") from error
-    if _digest(stored) != wanted:
-        raise Damaged("cached latents differ from their digest")
+    if _checksum(stored) != wanted:
+        raise Damaged("cached latents differ from their checksum")
     return stored.to(torch.float32)
 
 
-def _digest(tensor: torch.Tensor) -> str:
-    return hashlib.blake2b(tensor.cpu().numpy().data, digest_size=16).hexdigest()
+def _checksum(tensor: torch.Tensor) -> str:
+    return f"{zlib.crc32(tensor.cpu().numpy().data):08x}"

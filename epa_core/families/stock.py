@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from epa_core.card_data import MODELS
 from epa_core.families.base import CallSettings, Family, call_default
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Preview(Family):
 
     def area(self, pipeline: "DiffusionPipeline") -> int:
         """It would take any size; this one shows well and takes seconds."""
-        return 512 * 512
+        return MODELS["preview"].area
 
 
 class Wan(Family):

@@ -37,7 +37,7 @@ __all__ = ["VERSION", "GaussianDenoiser", "PreviewOutput", "PreviewPipeline", "b
 
 # Betas of Stable Diffusion; with trailing spacing the first step has noise-to-signal 14.6.
 BETAS: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
-MU_CACHE_BYTES = 256 * 2**20
+MU_CACHE_BYTES = 64 * 2**20
 
 Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
 

@@ -295,7 +295,7 @@ def test_awaken_sizes_follow_the_painting():
         settings=baseline,
         num_frames=2,
     )
-    assert [clip.shape[1:3] for clip in frames] == [(360, 728), (728, 360)]
+    assert [clip.shape[1:3] for clip in frames] == [(200, 408), (408, 200)]
     (given,) = awaken(pipeline, [wide], prompt="water", settings=baseline, num_frames=2, width=128)
     assert given.shape[1:3] == (64, 128)
 
