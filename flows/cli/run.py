@@ -21,10 +21,16 @@ def register(app: typer.Typer) -> None:
 
 def demo(output: Output = "demo-output") -> None:
     """Animate six built-in sample works with the preview model: no weights, no server, no GPU."""
+    from catalogs.errors import ConfigError
     from catalogs.sample import write_sample
+    from catalogs.store import Store
+    from flows.collection import prepare_run
 
+    if "://" in output:
+        raise ConfigError(f"--output {output}: the demo writes to a local folder")
+    Store.open(output).check_writable()
     folder = write_sample(Path(output) / "paintings")
-    animate(str(folder), output)
+    execute(prepare_run(str(folder), output, {"title": "Sample works, awakened"}))
 
 
 def animate(

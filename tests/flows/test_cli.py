@@ -238,6 +238,8 @@ def test_awaken_refuses(epa: Any, tmp_path: Path, arguments: list[str], sentence
         (["animate", "{p}/in", "-o", "s4://bucket/x"], "s4"),
         (["animate", "{p}/in", "-o", "{p}/out", "--limit", "0"], "limit"),
         (["animate", "{p}/empty", "-o", "{p}/out"], "no image"),
+        (["demo", "-o", "{p}/a-file"], "a-file"),
+        (["demo", "-o", "s3://bucket/x"], "local folder"),
         (["status", "{p}/in"], "no collection"),
         (["no-such-command"], "No such command"),
     ],
