@@ -104,15 +104,23 @@ def test_a_run_shows_on_the_server(server: dict[str, str], tmp_path: Path) -> No
     assert "Nothing to do" in second.stdout
 
 
-def test_a_cron_deployment_gets_its_scheduled_runs(server: dict[str, str]) -> None:
+def test_the_deployment_gets_its_scheduled_runs(server: dict[str, str]) -> None:
     # With a wrong neighbour of Prefect (see pyproject) these never come, and nothing says so.
-    flow = ask(server, "/flows/", {"name": "animate-collection"})
-    schedule = {"schedule": {"cron": "0 3 * * *", "timezone": "UTC"}, "active": True}
-    deployment = ask(
-        server,
-        "/deployments/",
-        {"name": "nightly", "flow_id": flow["id"], "schedules": [schedule]},
-    )
+    root = Path(__file__).parents[2]
+    env = server | {"PWD": str(root)}
+    for command in (
+        ["work-pool", "create", "epa", "--type", "process"],
+        ["--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"],
+    ):
+        done = subprocess.run(
+            [BIN / "prefect", *command], env=env, cwd=root, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    [deployment] = ask(server, "/deployments/filter")
+    assert deployment["name"] == "nightly"
+    # The run file's schema came along: the dashboard's form and the API check parameters by it.
+    schema = deployment["parameter_openapi_schema"]["definitions"]["RunConfig"]
+    assert schema["additionalProperties"] is False
     wanted = {"deployments": {"id": {"any_": [deployment["id"]]}}}
     _wait(lambda: len(ask(server, "/flow_runs/filter", wanted)) >= 1, 60)
     runs = ask(server, "/flow_runs/filter", wanted)
