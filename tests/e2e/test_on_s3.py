@@ -1,0 +1,65 @@
+"""A collection on S3, spoken over the wire to moto: nothing local but the pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local_runner import run_locally
+from paintings import tiny_run, write_paintings
+
+from catalogs.keys import digest_bytes
+from tasks.collection import Collection
+
+moto_server = pytest.importorskip("moto.server")
+s3fs = pytest.importorskip("s3fs")
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    # Credentials and endpoint come from the environment alone, as a user's do.
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    name = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:20]  # moto's buckets outlive it
+    s3fs.S3FileSystem().mkdir(name)
+    yield f"s3://{name}"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_a_run_on_s3_and_nothing_to_do(bucket: str, tmp_path: Path) -> None:
+    run = tiny_run(write_paintings(tmp_path / "in", 3), f"{bucket}/animated")
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 3}
+    for row in collection.ledger.table().to_pylist():
+        for output in row["outputs"]:
+            data = collection.store.get(output["path"])
+            assert data is not None
+            assert digest_bytes(data) == output["sha256"]
+    again = Collection.open(run)
+    assert again.finished_summary() is not None
+    assert again.store.counts.total() == 1
+    assert "test" not in (collection.store.get(_run_file(collection)) or b"").decode().split()
+
+
+def _run_file(collection: Collection) -> str:
+    return next(i.path for i in collection.store.list("runs") if i.path.endswith("run.yaml"))
+
+
+def test_bookkeeping_requests_per_work(bucket: str, tmp_path: Path) -> None:
+    source = write_paintings(tmp_path / "in", 12)
+    run = tiny_run(source, f"{bucket}/requests", execution={"keep": [], "shard_size": 12})
+    _, collection = run_locally(run)
+    counts = collection.store.counts
+    # Three files and one record for each work; the rest is for the shard and the run as a whole.
+    assert counts["create"] >= 12
+    beyond = counts.total() - 12 * (3 + 1)
+    assert beyond <= 40, dict(counts)
