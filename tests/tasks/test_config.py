@@ -120,6 +120,26 @@ def test_a_default_said_aloud_is_the_same_key() -> None:
     assert KeyChain(silent).keys(ROW) == KeyChain(said.recipe()).keys(ROW)
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "first"),
+    [
+        ("image_sha256", "1" * 64, "prepare"),
+        ("prompt", "leaves sway", "proxy"),
+        ("proxy_prompt", "a storm", "proxy"),
+        ("title", "Another", "encode"),
+        ("license", "CC0", "encode"),
+    ],
+)
+def test_catalog_columns_enter_from_their_stage_on(column: str, value: str, first: str) -> None:
+    chain = KeyChain(run_with().recipe())
+    before, after = chain.keys(ROW), chain.keys({**ROW, column: value})
+    order = list(before)
+    changed = [stage for stage in order if before[stage] != after[stage]]
+    # The proxy's own prompt does not touch the real path.
+    real = {"distill.real"} if column == "proxy_prompt" else set()
+    assert changed == [s for s in order[order.index(first) :] if s not in real]
+
+
 def test_each_work_has_its_own_keys_and_seeds() -> None:
     chain = KeyChain(run_with().recipe())
     other = {**ROW, "id": "b"}

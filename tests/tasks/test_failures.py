@@ -1,0 +1,152 @@
+"""Faults inside the model: isolated, recorded, retried as often as said, never silent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from local_runner import run_locally
+from paintings import PROMPTS, tiny_run, write_paintings
+
+from catalogs.errors import ConfigError, StoreError
+from epa_core.errors import ItemError
+from epa_core.models.preview import PreviewPipeline
+from tasks.collection import Collection
+from tasks.failures import as_item_error
+
+torch.set_num_threads(1)
+
+
+def break_model(monkeypatch: pytest.MonkeyPatch, fault: Any) -> None:
+    """Let ``fault(prompts)`` raise at the beginning of every call of the preview model."""
+    call = PreviewPipeline.__call__
+
+    def broken(self: PreviewPipeline, **arguments: Any) -> Any:
+        prompt = arguments["prompt"]
+        fault([prompt] if isinstance(prompt, str) else prompt)
+        return call(self, **arguments)
+
+    monkeypatch.setattr(PreviewPipeline, "__call__", broken)
+
+
+def test_one_failing_painting_leaves_its_batch_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(prompts: list[str]) -> None:
+        if PROMPTS[1] in prompts:
+            raise RuntimeError("this one cannot be computed")
+
+    break_model(monkeypatch, fault)
+    source = write_paintings(tmp_path / "in", 6)
+    run = tiny_run(source, tmp_path / "out", execution={"batch_size": 6})
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 4, "failed": 2}
+    assert summary.codes == {"unexpected": 2}
+    failed = [row for row in collection.ledger.table().to_pylist() if row["status"] == "failed"]
+    assert all("this one cannot be computed" in row["message"] for row in failed)
+    assert all(row["stage_failed"] == "animate" for row in failed)
+
+
+def test_a_batch_too_large_for_the_gpu_shrinks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+
+    def fault(prompts: list[str]) -> None:
+        sizes.append(len(prompts))
+        if len(prompts) > 2:
+            raise torch.OutOfMemoryError
+
+    break_model(monkeypatch, fault)
+    source = write_paintings(tmp_path / "in", 4)
+    run = tiny_run(source, tmp_path / "out", execution={"batch_size": 4})
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 4}
+    assert max(sizes) == 8
+    assert {row["batch_size"] for row in collection.ledger.table().to_pylist()} == {1}
+
+
+def test_a_passing_failure_is_tried_three_times_in_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def fault(prompts: list[str]) -> None:
+        calls.append(prompts)
+        raise torch.OutOfMemoryError
+
+    break_model(monkeypatch, fault)
+    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out")
+    for attempt in (1, 2, 3):
+        assert Collection.open(run).plan.pending[0].attempt == attempt
+        summary, collection = run_locally(run)
+        assert summary.codes == {"cuda_oom": 1}
+        assert (collection.finished_summary() is not None) == (attempt == 3)
+    assert not Collection.open(run).plan.shards
+    rows = collection.ledger.history(collection.works[0].item_id)
+    assert [row.attempt for row in rows] == [1, 2, 3]
+
+
+def test_values_that_are_no_numbers_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from epa_core import awakening
+
+    animate = awakening.animate_latents
+    monkeypatch.setattr(
+        awakening, "animate_latents", lambda *a: [z * float("nan") for z in animate(*a)]
+    )
+    summary, _ = run_locally(tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out"))
+    assert summary.codes == {"nan_latents": 1}
+
+
+def test_a_store_that_fails_stops_the_run_and_keeps_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from catalogs.store_local import LocalStore
+
+    run = tiny_run(write_paintings(tmp_path / "in", 5), tmp_path / "out")
+    create, records = LocalStore.create, []
+
+    def failing(self: LocalStore, path: str, *rest: Any, **more: Any) -> bool:
+        if path.startswith("records/"):
+            records.append(path)
+            if len(records) >= 3:
+                raise StoreError("the store is gone")
+        return create(self, path, *rest, **more)
+
+    monkeypatch.setattr(LocalStore, "create", failing)
+    with pytest.raises(StoreError, match="the store is gone"):
+        run_locally(run)
+    monkeypatch.undo()
+    assert len(Collection.open(run).plan.pending) == 3
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 5}
+    assert len(collection.ledger.table()) == 5
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        (ItemError("truncated", "x"), "truncated", False),
+        (FileNotFoundError("x"), "missing_file", False),
+        (PermissionError("x"), "unreadable_file", False),
+        (StoreError("x"), "store_error", True),
+        (ConfigError("x"), "bad_reference", False),
+        (torch.OutOfMemoryError("x"), "cuda_oom", True),
+        (ValueError("x"), "unexpected", False),
+    ],
+)
+def test_what_an_error_means(error: Exception, code: str, retryable: bool) -> None:
+    judged = as_item_error(error, "prepare")
+    assert (judged.code, judged.retryable, judged.stage) == (code, retryable, "prepare")
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("CUDA error: device-side assert triggered")]
+)
+def test_what_a_process_cannot_survive_is_raised(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        as_item_error(error, "animate")
