@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -30,20 +31,20 @@ def overlapped(
     after the results already computed have been finished (so an interrupt loses only work in
     flight).
     """
-    with ThreadPoolExecutor(1, "fetch") as fetcher, ThreadPoolExecutor(1, "finish") as finisher:
+    # Leaving the block waits for both threads: what was computed is finished whatever happens.
+    with (
+        ThreadPoolExecutor(1, "fetch") as fetcher,
+        ThreadPoolExecutor(1, "finish") as finisher,
+        closing(_ahead(fetcher, fetch, items, depth)) as ahead,
+    ):
         waiting: deque[Future[None]] = deque()
-        ahead = _ahead(fetcher, fetch, items, depth)
-        try:
-            for batch in _batches(ahead, bucket, batch_size):
-                for result in compute(batch):
-                    waiting.append(finisher.submit(finish, result))
-                    while len(waiting) > depth:
-                        waiting.popleft().result()
-        finally:
-            # Runs on an exception too: items fetched ahead are dropped, results are not.
-            ahead.close()
-            while waiting:
-                waiting.popleft().result()
+        for batch in _batches(ahead, bucket, batch_size):
+            for result in compute(batch):
+                waiting.append(finisher.submit(finish, result))
+                while len(waiting) > depth:
+                    waiting.popleft().result()
+        while waiting:
+            waiting.popleft().result()
 
 
 def _ahead(

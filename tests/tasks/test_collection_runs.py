@@ -44,6 +44,7 @@ def test_every_work_gets_files_record_and_a_row(tmp_path: Path) -> None:
         assert row["source_width"] == 40
         assert json.loads(row["material"])["prompt"] == row["prompt"]
         assert row["t_animate"] > 0
+    assert len({row["seed"] for row in rows}) == 5
     # Records were sealed into the manifest; only that is left.
     assert collection.store.list("records") == []
     assert collection.finished_summary()["counts"] == {"done": 5}
