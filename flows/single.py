@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,9 @@ from rich.table import Table
 from catalogs.errors import ConfigError
 from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
 from flows.report import escaped
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _FILES = {".mp4": "video.mp4", ".webp": "preview.webp", ".mkv": "frames.mkv"}
 
@@ -27,10 +31,7 @@ def awaken_file(
     steps: int,
 ) -> None:
     """Animate ``image`` into ``output``. Raises ConfigError, ItemError, UnsupportedError."""
-    from epa_core.awakening import EPASettings, awaken
-    from epa_core.media.images import ImageLimits
-    from tasks import encode, models, prepare
-    from tasks import proxy as proxies
+    from tasks import encode
 
     if output.suffix.lower() not in _FILES:
         raise ConfigError(f"{output}: the file must end in {', '.join(_FILES)}")
@@ -38,6 +39,34 @@ def awaken_file(
         raise ConfigError("--prompt is empty; say what moves, like 'clouds drift across the sky'")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}")
+    clip = _awakened(image, prompt, proxy, model, weights, seed, frames, steps)
+    kind = output.suffix.lower()
+    height, width = clip.shape[1:3]
+    params = encode.Params(
+        fps=model_card(model).fps, archive=kind == ".mkv", preview_side=max(16, width, height)
+    )
+    tags = {"title": f"{image.stem} (animated)", "description": prompt}
+    try:
+        output.write_bytes(encode.run(clip, params, tags).files[_FILES[kind]])
+    except OSError as error:
+        raise ConfigError(f"{output} cannot be written: {error.strerror}") from error
+
+
+def _awakened(
+    image: Path,
+    prompt: str,
+    proxy: Path | None,
+    model: str,
+    weights: str | None,
+    seed: int,
+    frames: int | None,
+    steps: int,
+) -> np.ndarray:
+    from epa_core.awakening import EPASettings, awaken
+    from epa_core.media.images import ImageLimits
+    from tasks import models, prepare
+    from tasks import proxy as proxies
+
     card = model_card(model)
     size = prepare.Params(area=card.area, multiple=card.multiple)
     painting, original = prepare.run(_read(image), size, ImageLimits())
@@ -45,9 +74,8 @@ def awaken_file(
         drawn = proxies.given(_read(proxy), painting.size, original)
     else:
         drawn = proxies.run(models.proxy_maker("preview"), [painting], [prompt], [seed])[0]
-    pipeline = models.model(model, weights, None, "float32", "auto")
     [clip] = awaken(
-        pipeline,
+        models.model(model, weights, None, "float32", "auto"),
         [painting],
         [drawn],
         prompt=prompt,
@@ -57,17 +85,7 @@ def awaken_file(
         width=painting.width,
         height=painting.height,
     )
-    params = encode.Params(
-        fps=card.fps,
-        archive=output.suffix.lower() == ".mkv",
-        preview_side=max(painting.size),
-    )
-    tags = {"title": f"{image.stem} (animated)", "description": prompt}
-    files = encode.run(clip, params, tags).files
-    try:
-        output.write_bytes(files[_FILES[output.suffix.lower()]])
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror}") from error
+    return clip
 
 
 def _read(path: Path) -> bytes:

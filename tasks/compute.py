@@ -38,43 +38,49 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
     """Frames of every entry (all of one size), computing only what its ``latents`` lack."""
     from epa_core.awakening import decode_latents
 
-    choice = shard.recipe.model
-    pipeline = models.model(
-        choice.name, choice.source, choice.revision, choice.dtype, shard.execution.device
-    )
-    settings, call = settings_of(shard, entries[0].source.painting.size)
+    model = load_model(shard, entries[0].source.painting.size)
     for entry in entries:
         entry.batch_size = len(entries)
     _draw_missing(shard, entries)
     with _shared_time(entries, "t_distill"):
-        _distill_missing(shard, entries, pipeline, settings, call)
+        _distill_missing(shard, entries, model)
     with _shared_time(entries, "t_animate"):
-        _animate_missing(shard, entries, pipeline, settings, call)
-        frames = decode_latents(pipeline, [e.latents["animate"] for e in entries], call)
+        _animate_missing(shard, entries, model)
+        frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
     for entry, clip in zip(entries, frames, strict=True):
         entry.frames = clip
         entry.latents = {}  # let go of the memory while the entry waits to be encoded
     return entries
 
 
-def settings_of(shard: Shard, size: tuple[int, int]) -> tuple[EPASettings, CallSettings]:
-    """The method's settings and the model call's, for paintings of ``size`` (width, height)."""
+@dataclass(frozen=True)
+class Model:
+    """The pipeline and how it is called for paintings of one size."""
+
+    pipeline: DiffusionPipeline
+    settings: EPASettings
+    call: CallSettings
+
+
+def load_model(shard: Shard, size: tuple[int, int]) -> Model:
+    """The recipe's model for paintings of ``size`` (width, height), loaded once per process."""
     from epa_core.awakening import CallSettings, EPASettings
 
-    recipe = shard.recipe
+    recipe, choice = shard.recipe, shard.recipe.model
     settings = EPASettings(
-        variant=recipe.variant,
-        kappa0=recipe.animate.kappa0,
-        **recipe.distill.model_dump(),
+        variant=recipe.variant, kappa0=recipe.animate.kappa0, **recipe.distill.model_dump()
     )
     call = CallSettings(
         width=size[0],
         height=size[1],
-        num_frames=recipe.model.num_frames or recipe.card.num_frames,
-        guidance_scale=recipe.model.guidance_scale,
-        options=dict(recipe.model.options),
+        num_frames=choice.num_frames or recipe.card.num_frames,
+        guidance_scale=choice.guidance_scale,
+        options=dict(choice.options),
     )
-    return settings, call
+    pipeline = models.model(
+        choice.name, choice.source, choice.revision, choice.dtype, shard.execution.device
+    )
+    return Model(pipeline, settings, call)
 
 
 def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
@@ -95,13 +101,7 @@ def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
         keep_picture(shard, "proxy", entry.job.work.keys["proxy"], image, {})
 
 
-def _distill_missing(
-    shard: Shard,
-    entries: list[Awakening],
-    pipeline: DiffusionPipeline,
-    settings: EPASettings,
-    call: CallSettings,
-) -> None:
+def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:
     """Both paths of every work that lacks them, all in one call."""
     paths: list[tuple[Awakening, str, PIL.Image.Image]] = []
     for entry in entries:
@@ -116,24 +116,18 @@ def _distill_missing(
     if not paths:
         return
     refined = distill.run(
-        pipeline,
+        model.pipeline,
         [image for _, _, image in paths],
         [entry.job.prompt for entry, _, _ in paths],
         [shard.seed_of(entry.job, stage) for entry, stage, _ in paths],
-        settings,
-        call,
+        model.settings,
+        model.call,
     )
     for (entry, stage, _), latents in zip(paths, refined, strict=True):
         _keep(shard, entry, stage, latents)
 
 
-def _animate_missing(
-    shard: Shard,
-    entries: list[Awakening],
-    pipeline: DiffusionPipeline,
-    settings: EPASettings,
-    call: CallSettings,
-) -> None:
+def _animate_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:
     todo = [entry for entry in entries if "animate" not in entry.latents]
     if not todo:
         return
@@ -142,16 +136,16 @@ def _animate_missing(
         found = [entry.latents[stage] for entry in todo if stage in entry.latents]
         return found if len(found) == len(todo) else None
 
-    settings = replace(settings, num_inference_steps=shard.recipe.animate.num_inference_steps)
+    steps = shard.recipe.animate.num_inference_steps
     final = animate.run(
-        pipeline,
+        model.pipeline,
         [entry.source.painting for entry in todo],
         [entry.job.prompt for entry in todo],
         [shard.seed_of(entry.job, "animate") for entry in todo],
         path("distill.real"),
         path("distill.proxy"),
-        settings,
-        call,
+        replace(model.settings, num_inference_steps=steps),
+        model.call,
     )
     for entry, latents in zip(todo, final, strict=True):
         _keep(shard, entry, "animate", latents)

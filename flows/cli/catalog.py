@@ -33,9 +33,11 @@ def build(
     """Build a catalog and report what went in, what came out, and what was left out and why."""
     from catalogs.catalog import write_catalog
     from flows.catalogs_cli import build_catalog
+    from flows.cli.pairs import split_pairs
 
     options: dict[str, Any] = {"images": images} if images else {}
-    result = build_catalog(source, kind.value, _columns(column or []), options)
+    columns = split_pairs("--column", column or [], "title=Name")
+    result = build_catalog(source, kind.value, columns, options)
     write_catalog(result, output)
     for line in result.report.lines():
         typer.echo(line)
@@ -63,15 +65,3 @@ def check(
 
     for line in check_catalog(catalog).lines():
         typer.echo(line)
-
-
-def _columns(pairs: list[str]) -> dict[str, str]:
-    from catalogs.errors import ConfigError
-
-    columns = {}
-    for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--column {pair!r}: write it as ours=theirs, like title=Name")
-        columns[ours.strip()] = theirs.strip()
-    return columns

@@ -123,17 +123,16 @@ def execute(run: RunConfig) -> None:
 
 
 def _parse_settings(pairs: list[str]) -> dict[str, Any]:
+    """Settings of a run file by dotted name, their values read as YAML."""
     import yaml
 
     from catalogs.errors import ConfigError
+    from flows.cli.pairs import split_pairs
 
     settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {pair!r}: write it as name=value, like encode.fps=12")
+    for name, value in split_pairs("--set", pairs, "encode.fps=12").items():
         try:
-            settings[name.strip()] = yaml.safe_load(value)
+            settings[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise ConfigError(f"--set {name}: the value {value!r} is not valid YAML") from None
     return settings
