@@ -15,7 +15,7 @@ class ModelCard:
 
     ``area`` is in pixels, sizes are multiples of ``multiple``; ``memory`` is an estimate in words;
     ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its latents are
-    cached in.
+    cached in. ``saved_as`` are further classes that ``model_index.json`` of its weights may name.
     """
 
     name: str
@@ -33,6 +33,7 @@ class ModelCard:
     family: str
     cache_dtype: Literal["float32", "float16"]
     uses_text: bool
+    saved_as: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,18 @@ _WAN: dict[str, Any] = {
     "pipeline_class": "diffusers.WanImageToVideoPipeline",
     "revision": None,
     "licence": "Apache-2.0",
+    "family": "wan",
+    "cache_dtype": "float32",
+    "uses_text": True,
+}
+_WAN21: dict[str, Any] = {
     "memory": "estimate: 31 GiB for the denoiser in bfloat16 and 11 GiB for the text encoder; "
     "less with offload",
     "multiple": 16,
     "num_frames": 81,
     "fps": 16,
     "conditioned_on": "first frame (mask and latent channels), CLIP image tokens, UMT5 text",
-    "family": "wan",
-    "cache_dtype": "float32",
-    "uses_text": True,
+    **_WAN,
 }
 _SVD: dict[str, Any] = {
     "pipeline_class": "diffusers.StableVideoDiffusionPipeline",
@@ -103,28 +107,57 @@ MODELS: dict[str, ModelCard] = _by_name(
         summary="Wan 2.1 image-to-video, 14 B, for 480x832",
         weights="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
         area=480 * 832,
-        **_WAN,
+        **_WAN21,
     ),
     ModelCard(
         name="wan2.1-i2v-720p",
         summary="Wan 2.1 image-to-video, 14 B, for 720x1280",
         weights="Wan-AI/Wan2.1-I2V-14B-720P-Diffusers",
         area=720 * 1280,
+        **_WAN21,
+    ),
+    ModelCard(
+        name="wan2.2-i2v-a14b",
+        summary="Wan 2.2 image-to-video, two experts of 14 B, for 480x832",
+        weights="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+        memory="estimate: 53 GiB for both denoisers in bfloat16 and 11 GiB for the text encoder; "
+        "less with offload",
+        area=480 * 832,
+        multiple=16,
+        num_frames=81,
+        fps=16,
+        conditioned_on="first frame (mask and latent channels), UMT5 text",
         **_WAN,
     ),
     ModelCard(
-        name="cogvideox-5b-i2v",
-        summary="CogVideoX image-to-video, 5.6 B, for 480x720",
+        name="wan2.2-ti2v-5b",
+        summary="Wan 2.2 image-to-video, 5 B, for 704x1280",
+        weights="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        memory="estimate: 9 GiB for the denoiser in bfloat16, 5 GiB more while it runs, 11 GiB "
+        "for the text encoder",
+        area=704 * 1280,
+        multiple=32,
+        num_frames=121,
+        fps=24,
+        conditioned_on="first frame (clean latent, a timestep per token), UMT5 text",
+        saved_as=("WanPipeline",),  # one checkpoint for text-to-video and image-to-video
+        **_WAN,
+    ),
+    # CogVideoX-5b-I2V (1.0) has no card: its learned positions fix every video to 480x720, and
+    # here a video keeps its painting's aspect.
+    ModelCard(
+        name="cogvideox1.5-5b-i2v",
+        summary="CogVideoX 1.5 image-to-video, 5.6 B, for 768x1360 (1.0 knows only 480x720)",
         pipeline_class="diffusers.CogVideoXImageToVideoPipeline",
-        weights="THUDM/CogVideoX-5b-I2V",
+        weights="THUDM/CogVideoX1.5-5B-I2V",
         revision=None,
         licence="CogVideoX licence (commercial use on conditions)",
         memory="estimate: 11 GiB for the denoiser in bfloat16, 9 GiB for the text encoder, "
-        "15 GiB while decoding without tiles",
-        area=480 * 720,
+        "above 40 GiB while decoding without tiles",
+        area=768 * 1360,
         multiple=16,
-        num_frames=49,
-        fps=8,
+        num_frames=81,
+        fps=16,
         conditioned_on="first frame (latent channels), T5 text",
         family="cogvideox",
         cache_dtype="float32",
@@ -170,7 +203,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         licence="MIT",
         memory="estimate: 3 GiB for the denoiser in float16, 6 to 8 GiB at 512x512",
         area=704 * 1280,
-        multiple=8,
+        multiple=64,
         num_frames=16,
         fps=16,
         conditioned_on="first frame (latent channels), CLIP image and text embeddings",

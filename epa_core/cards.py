@@ -180,7 +180,7 @@ def _check_folder(card: ModelCard, folder: Path) -> None:
             f"The folder {folder} holds no model: model_index.json names no _class_name."
         ) from None
     wanted = card.pipeline_class.rpartition(".")[2]
-    if found != wanted:
+    if found not in (wanted, *card.saved_as):
         others = [c.name for c in MODELS.values() if c.pipeline_class.rpartition(".")[2] == found]
         hint = f" (that of {', '.join(others)})" if others else ""
         raise UnsupportedError(

@@ -107,8 +107,9 @@ class Family:
         return self
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
-        """Height and width must be multiples of this many pixels."""
-        return int(pipeline.vae_scale_factor_spatial) * 2
+        """Height and width must be multiples of this many pixels: the VAE's factor, the patch."""
+        patch = denoiser(pipeline).config.get("patch_size", 2)  # one number, or one per axis
+        return int(pipeline.vae_scale_factor_spatial) * int(np.ravel(patch)[-1])
 
     def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """``num_frames`` must be one more than a multiple of this; 1 where any number goes."""

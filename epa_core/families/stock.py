@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from epa_core.card_data import MODELS
+from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family, call_default
 
 if TYPE_CHECKING:
@@ -136,9 +137,34 @@ class CogVideoX(Family):
         return int(-frames % patch)
 
     def area(self, pipeline: "DiffusionPipeline") -> int:
-        """Of the transformer's sample size."""
+        """Of the sample size; in 1.5 that is only the largest with positions, so the card's."""
+        if pipeline.transformer.config.patch_size_t:
+            return MODELS["cogvideox1.5-5b-i2v"].area
+        height, width = self._sample_size(pipeline)
+        return height * width
+
+    def _sample_size(self, pipeline: "DiffusionPipeline") -> tuple[int, int]:
         config, factor = pipeline.transformer.config, pipeline.vae_scale_factor_spatial
-        return int(config.sample_height * config.sample_width * factor**2)
+        return int(config.sample_height * factor), int(config.sample_width * factor)
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """Also that the transformer has positions for that size: learned ones are for one only."""
+        super().check(pipeline, call)
+        height, width = self._sample_size(pipeline)
+        config = pipeline.transformer.config
+        if config.use_learned_positional_embeddings and (call.height, call.width) != (
+            height,
+            width,
+        ):
+            raise UnsupportedError(
+                f"the size is {call.height}x{call.width}; this CogVideoX has learned positions "
+                f"for {height}x{width} only (1.5 takes other sizes)."
+            )
+        if config.patch_size_t and (call.height > height or call.width > width):
+            raise UnsupportedError(
+                f"the size is {call.height}x{call.width}; this CogVideoX has positions for "
+                f"{height}x{width} at most."
+            )
 
     def encoded_frames(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
         """The padding comes first in time."""

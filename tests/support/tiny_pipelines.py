@@ -177,7 +177,11 @@ def svd() -> Tiny:
 
 
 def cogvideox(patch_size_t: int | None = None) -> Tiny:
-    """CogVideoX-5b-I2V: zero terminal SNR, trailing, v-prediction; 1.5 has patch_size_t 2."""
+    """CogVideoX-5b-I2V: zero terminal SNR, trailing, v-prediction; 1.5 has patch_size_t 2.
+
+    1.0 has learned positions for one size. 1.5 has none, but a largest size (300, as released).
+    """
+    sample = 300 if patch_size_t else 4
     transformer = _built(
         lambda: diffusers.CogVideoXTransformer3DModel(
             num_attention_heads=2,
@@ -187,8 +191,8 @@ def cogvideox(patch_size_t: int | None = None) -> Tiny:
             time_embed_dim=2,
             text_embed_dim=32,
             num_layers=1,
-            sample_width=4,
-            sample_height=4,
+            sample_width=sample,
+            sample_height=sample,
             sample_frames=9,
             patch_size=2,
             patch_size_t=patch_size_t,
@@ -196,6 +200,7 @@ def cogvideox(patch_size_t: int | None = None) -> Tiny:
             max_text_seq_length=16,
             use_rotary_positional_embeddings=True,
             use_learned_positional_embeddings=patch_size_t is None,
+            ofs_embed_dim=2 if patch_size_t else None,
         )
     )
     vae = _built(
