@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 
 from flows.artifacts import publish_shards, publish_summary
 from flows.progress import PassProgress
-from flows.wrap_up import Summary, wrap_up
+from flows.wrap_up import Summary, publish_run, wrap_up
 from tasks import models
 from tasks.collection import Collection, current, forget
 from tasks.config import RunConfig
@@ -25,7 +26,12 @@ from tasks.prefect_tasks import animate_shard, proxy_shard
 log = logging.getLogger("epa")
 
 
-@flow(name="animate-collection", flow_run_name="{run.title}", persist_result=False)
+def _flow_run_name() -> str:
+    given = flow_run.parameters["run"]
+    return (given if isinstance(given, RunConfig) else RunConfig.model_validate(given)).name
+
+
+@flow(name="animate-collection", flow_run_name=_flow_run_name, persist_result=False)
 def animate_collection(run: RunConfig) -> dict[str, Any]:
     """Animate every work of ``run`` that is not done yet; the collection's summary as JSON."""
     try:
@@ -41,6 +47,7 @@ def _animate(collection: Collection) -> Summary:
         log.info("nothing to do: the whole plan is finished")
         return Summary.finished(collection, done)
     collection.store.check_writable()
+    publish_run(collection)
     plan = collection.plan
     log.info("plan: %d works, %s", plan.total, dict(plan.counts))
     shards: dict[str, Counter[str]] = {}
@@ -58,8 +65,9 @@ def _animate(collection: Collection) -> Summary:
 
 def works_to_draw(collection: Collection) -> dict[str, int]:
     """Shard -> how many of its works still need a proxy drawn in the first pass."""
-    if not collection.recipe.uses_proxy or collection.recipe.proxy.name == "given":
-        return {}
+    recipe, keep = collection.recipe, collection.run.execution.keep
+    if not recipe.uses_proxy or recipe.proxy.name == "given" or "proxy" not in keep:
+        return {}  # without a cache between the passes, the second draws
     shards = collection.plan.shards.items()
     counts = {str(name): sum("proxy" in work.stages for work in works) for name, works in shards}
     return {name: count for name, count in counts.items() if count}

@@ -14,12 +14,14 @@ import yaml
 
 from catalogs import paths
 from catalogs.catalog import build_source, write_catalog
-from catalogs.errors import ConfigError
+from catalogs.errors import ConfigError, StoreError
 from catalogs.store import Store
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
 from tasks.runfile import load_run_file, parse_run
+
+log = logging.getLogger("epa")
 
 
 def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig:
@@ -29,8 +31,8 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig
     are not given again, so hand edits survive.
     """
     store = Store.open(output)
-    store.check_writable()
     tree = _existing(store)
+    kept = [name for name in _flat(tree) if name not in given and name not in ("catalog", "output")]
     for name, value in given.items():
         _set(tree, name, value)
     tree |= {"catalog": paths.CATALOG, "output": "."}
@@ -40,10 +42,13 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig
     if not result.table.num_rows:
         raise ConfigError(f"{source}: there are no pictures here.")
     Collection(run, store, chosen_works(run, result.table))  # a wrong filter or model, likewise
+    store.check_writable()
+    if kept:
+        log.warning("kept from %s: %s", store.uri(paths.RUN_FILE), ", ".join(sorted(kept)))
     write_catalog(result, store.uri(paths.CATALOG))
     store.put(paths.CATALOG_REPORT, result.report.to_json().encode(), "application/json")
     for line in _dropped(result.report):
-        logging.getLogger("epa").warning(line)
+        log.warning(line)
     store.put(paths.RUN_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
     return run
 
@@ -61,9 +66,6 @@ def open_run(location: str) -> RunConfig:
 def run_collection(run: RunConfig) -> Summary:
     """Run the flow; without a server "nothing to do" is answered before one is started."""
     _log_plainly(run.execution.log_level)
-    if not run.title:
-        name = run.output.rstrip("/").rpartition("/")[2]
-        run = run.model_copy(update={"title": name.replace("-", " ") or "Animated"})
     collection = Collection.open(run)  # a wrong setting ends here, before anything is started
     if "PREFECT_API_URL" not in os.environ:
         done = collection.finished_summary()
@@ -85,7 +87,11 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _existing(store: Store) -> dict[str, Any]:
-    data = store.get(paths.RUN_FILE)
+    try:
+        data = store.get(paths.RUN_FILE)
+    except StoreError:
+        store.check_writable()  # a file in place of a folder, say: one sentence and exit code 2
+        raise
     if data is None:
         return {}
     try:
@@ -93,6 +99,17 @@ def _existing(store: Store) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"{store.uri(paths.RUN_FILE)} is not valid YAML") from error
     return tree if isinstance(tree, dict) else {}
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings by dotted name."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
 
 
 def _set(tree: dict[str, Any], name: str, value: Any) -> None:

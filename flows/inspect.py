@@ -121,7 +121,7 @@ def _attempt(record: Record) -> str:
     if record.status == "done":
         return f"{text}, motion {record.motion}, {record.flag}; key {record.key}"
     where = f" in {record.stage_failed}" if record.stage_failed else ""
-    return f"{text} [{record.code}]{where}: {record.message}".replace("[", r"\[")
+    return escaped(f"{text} [{record.code}]{where}: {record.message}")
 
 
 def ask_retry(location: str, codes: list[str], items: list[str]) -> int:
@@ -134,4 +134,7 @@ def ask_retry(location: str, codes: list[str], items: list[str]) -> int:
         and (not codes or row.code in codes)
         and (not items or row.item_id in items)
     ]
+    if not rows and (codes or items):
+        asked = ", ".join([*codes, *items])
+        raise ConfigError(f"no failed work is named by {asked}; see `epa status {location}`")
     return reopen(collection.store, rows, reason=", ".join(codes) or "asked")

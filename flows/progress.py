@@ -46,7 +46,7 @@ class PassProgress:
         """One more work ended in ``status``; safe to call from any thread."""
         with self._lock:
             self.counts[status] += 1
-        failed = self.counts["failed"]
+            failed = self.counts["failed"]
         note = f"[red]{failed} failed[/]" if failed else ""
         self._bar.update(self._row, advance=1, note=note)
 
@@ -68,7 +68,8 @@ class PassProgress:
         _update_artifact(self._artifact, self._percent())
 
     def _percent(self) -> float:
-        return 100.0 * min(1.0, self.counts.total() / max(1, self.total))
+        with self._lock:
+            return 100.0 * min(1.0, self.counts.total() / max(1, self.total))
 
     def _report(self) -> None:
         shown, said = -1.0, time.monotonic()
@@ -82,7 +83,9 @@ class PassProgress:
                 log.info("%s: %d of %d (%s)", self.name, self.counts.total(), self.total, self)
 
     def __str__(self) -> str:
-        return ", ".join(f"{n} {status}" for status, n in sorted(self.counts.items())) or "none yet"
+        with self._lock:
+            counts = sorted(self.counts.items())
+        return ", ".join(f"{n} {status}" for status, n in counts) or "none yet"
 
 
 def _bar(console: Console) -> Progress:

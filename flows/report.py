@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from catalogs.plan import Plan
+from catalogs.validation import printable
 from flows.wrap_up import Summary
 from tasks.config import RunConfig
 
@@ -57,5 +59,5 @@ def _ahead(seconds: float | None) -> str:
 
 
 def escaped(text: str) -> str:
-    """Catalog text is not markup."""
-    return text.replace("[", r"\[")
+    """Catalog text is neither markup nor a command to the terminal."""
+    return escape(printable(text))

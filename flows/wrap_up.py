@@ -6,15 +6,20 @@ import json
 import secrets
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Self
 
+import yaml
+
 from catalogs import paths
+from catalogs.errors import ConfigError
 from catalogs.gallery import write_gallery
 from catalogs.ledger import compact, seal_all, seal_leftovers
 from tasks.collection import Collection
-from tasks.runfile import dump_run
+from tasks.runfile import dump_run, parse_run
 
 _PARTS = 8  # manifest parts that a compaction is worth: it rewrites every row
 
@@ -73,7 +78,9 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
         seconds=round(seconds, 1),
         gallery=store.uri(paths.INDEX),
     )
-    if not remaining.shards:
+    # A failure that may pass keeps the plan open: more attempts may be allowed any time.
+    retryable = any(row.retryable for row in rows if row.status != "done")
+    if not remaining.shards and not retryable:
         seal_all(store, collection.plan_key, counts, codes=summary.codes)
     refresh_gallery(collection, summary.seconds)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3)
@@ -84,6 +91,21 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
     return summary
 
 
+def publish_run(collection: Collection) -> None:
+    """Leave the run file in the collection, where `epa status` and its kin look for it.
+
+    One that says the same already stays as it is: it may be relative, so that the folder can move.
+    """
+    store, run = collection.store, collection.run
+    data = store.get(paths.RUN_FILE)
+    base = store.url if "://" in store.url else str(Path(store.url).resolve())
+    if data is not None:
+        with suppress(ConfigError, yaml.YAMLError):
+            if parse_run(yaml.safe_load(data), base=base) == run:
+                return
+    store.put(paths.RUN_FILE, dump_run(run).encode(), "application/yaml")
+
+
 def refresh_gallery(collection: Collection, seconds: float | None = None) -> str:
     """Write the gallery of the collection's present works; the path of its page."""
     keys = [work.key for work in collection.works]
@@ -91,6 +113,6 @@ def refresh_gallery(collection: Collection, seconds: float | None = None) -> str
     return write_gallery(
         collection.store,
         rows,
-        title=collection.run.title or "Every Painting Awakened",
+        title=collection.run.name,
         run={"seconds": seconds, "finished_at": datetime.now(UTC).isoformat()},
     )

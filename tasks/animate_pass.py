@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import cv2
 
 from catalogs import paths
+from catalogs.errors import StoreError
 from catalogs.images import read_image
+from catalogs.records import parse
 from epa_core.errors import ItemError
 from tasks import proxy
 from tasks.commit import commit_done, commit_failure
-from tasks.compute import Awakening, compute_batch
+from tasks.compute import Awakening, compute_batch, load_pipeline
 from tasks.failures import as_item_error
 from tasks.intermediates import LATENTS, Damaged, latents_from_bytes
 from tasks.overlap import overlapped
@@ -21,6 +23,7 @@ from tasks.shard import (
     Job,
     Shard,
     Source,
+    add_seconds,
     cached_picture,
     load_painting,
     split_on_failure,
@@ -45,7 +48,9 @@ def run(shard: Shard) -> None:
             try:
                 commit_done(shard, entry)
                 return
-            except ItemError as error:
+            except StoreError:
+                raise  # nothing can be recorded: the run ends, what is recorded stays
+            except Exception as error:  # noqa: BLE001  # the item loop, as in `_fetch`
                 entry = Failure(entry.job, as_item_error(error, "encode"), entry.seconds)
         commit_failure(shard, entry)
 
@@ -55,6 +60,8 @@ def run(shard: Shard) -> None:
     jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
     for _ in range(len(shard.jobs) - len(jobs)):
         shard.on_record("recorded")
+    if jobs:
+        load_pipeline(shard)  # a model that cannot be had is no fault of a painting's
     overlapped(
         jobs,
         lambda job: _fetch(shard, job),
@@ -69,8 +76,9 @@ def run(shard: Shard) -> None:
 def _recorded(shard: Shard) -> set[tuple[str, int]]:
     """(key, attempt) of works that ended since the plan was made, mostly in the first pass."""
     listed = shard.store.list(paths.records(shard.shard_id))
-    parsed = (paths.parse_record(info.path) for info in listed)
-    return {(entry[1], entry[2]) for entry in parsed if entry}
+    # Read, not only listed: a damaged record counts for nothing, and its work is done again.
+    records = (parse(shard.store.get(info.path) or b"") for info in listed)
+    return {(record.key, record.attempt) for record in records if record}
 
 
 # -- fetch: whatever the cache has, so that the GPU does only what is missing
@@ -82,9 +90,9 @@ def _fetch(shard: Shard, job: Job) -> Awakening | Failure:
         source = load_painting(shard, job, seconds)
         with timed(seconds, "t_fetch"):
             latents = _cached_latents(shard, job)
-            drawn = None
-            if "proxy" in job.work.keys and not latents.keys() & {"animate", "distill.proxy"}:
-                drawn = _cached_or_given_proxy(shard, job, source)
+        drawn = None
+        if "proxy" in job.work.keys and not latents.keys() & {"animate", "distill.proxy"}:
+            drawn = _cached_or_given_proxy(shard, job, source, seconds)
         return Awakening(job, source, drawn, latents, seconds)
     except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
         return Failure(job, as_item_error(error, "prepare"), seconds)
@@ -108,11 +116,16 @@ def _cached_latents(shard: Shard, job: Job) -> dict[str, torch.Tensor]:
     return found
 
 
-def _cached_or_given_proxy(shard: Shard, job: Job, source: Source) -> PIL.Image.Image | None:
+def _cached_or_given_proxy(
+    shard: Shard, job: Job, source: Source, seconds: dict[str, float]
+) -> PIL.Image.Image | None:
     """The proxy drawn in the first pass or named in the catalog; None: to be drawn now."""
     if shard.recipe.proxy.name != "given":
         cached = cached_picture(shard, "proxy", job.work.keys["proxy"])
-        return cached[0] if cached else None
+        if cached is None:
+            return None
+        add_seconds(seconds, cached[1])
+        return cached[0]
     if not job.row["proxy_uri"]:
         raise ItemError("no_proxy", "the catalog names no proxy for this work", stage="proxy")
     try:

@@ -100,8 +100,7 @@ class Collection:
             Job(entry.work, row, entry.attempt, entry.stages)
             for entry, row in zip(pending, rows, strict=True)
         ]
-        aspects = dict(zip(self.table["id"].to_pylist(), self._aspects, strict=True))
-        jobs.sort(key=lambda job: (aspects[job.work.item_id], job.work.item_id))
+        jobs.sort(key=lambda job: (self._aspects[job.work.index], job.work.item_id))
         return Shard(
             shard_id=shard_id,
             jobs=jobs,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from epa_core.media.video import Clip
     from tasks.compute import Awakening
 
-_LASTING = ("video.mp4", "frames.mkv")
 _TYPES = {
     "mp4": "video/mp4",
     "webp": "image/webp",
@@ -139,8 +138,7 @@ def _upload(shard: Shard, job: Job, clip: Clip) -> tuple[Output, ...]:
     outputs = []
     for name, data in clip.files.items():
         path = paths.output(job.work.item_id, job.work.key, content, name, label=_label(job))
-        # The video must outlast a power cut; the pictures beside it can be drawn again from it.
-        shard.store.put(path, data, _TYPES[name.rpartition(".")[2]], durable=name in _LASTING)
+        shard.store.put(path, data, _TYPES[name.rpartition(".")[2]])
         outputs.append(Output(name=name, path=path, sha256=digests[name], bytes=len(data)))
     return tuple(outputs)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import inspect
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
+from epa_core.errors import UnsupportedError
 from tasks import animate, distill, models
 from tasks.proxy_pass import draw_proxies
-from tasks.shard import Job, Shard, Source, keep_picture, timed
+from tasks.shard import Job, Shard, Source, keep_proxy, shared_time
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,13 +39,13 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
     """Frames of every entry (all of one size), computing only what its ``latents`` lack."""
     from epa_core.awakening import decode_latents
 
-    model = load_model(shard, entries[0].source.painting.size)
+    model = model_for(shard, entries[0].source.painting.size)
     for entry in entries:
         entry.batch_size = len(entries)
     _draw_missing(shard, entries)
-    with _shared_time(entries, "t_distill"):
+    with shared_time(entries, "t_distill"):
         _distill_missing(shard, entries, model)
-    with _shared_time(entries, "t_animate"):
+    with shared_time(entries, "t_animate"):
         _animate_missing(shard, entries, model)
         frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
     for entry, clip in zip(entries, frames, strict=True):
@@ -62,8 +63,26 @@ class Model:
     call: CallSettings
 
 
-def load_model(shard: Shard, size: tuple[int, int]) -> Model:
-    """The recipe's model for paintings of ``size`` (width, height), loaded once per process."""
+def load_pipeline(shard: Shard) -> DiffusionPipeline:
+    """The recipe's pipeline, loaded once per process.
+
+    Raises UnsupportedError for weights, a device or call options that cannot be used.
+    """
+    choice = shard.recipe.model
+    pipeline = models.model(
+        choice.name, choice.source, choice.revision, choice.dtype, shard.execution.device
+    )
+    known = inspect.signature(type(pipeline).__call__).parameters
+    for option in choice.options:
+        if option not in known:
+            near = get_close_matches(option, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnsupportedError(f"model.options: {choice.name} takes no {option!r}{hint}")
+    return pipeline
+
+
+def model_for(shard: Shard, size: tuple[int, int]) -> Model:
+    """The recipe's model as it is called for paintings of ``size`` (width, height)."""
     from epa_core.awakening import CallSettings, EPASettings
 
     recipe, choice = shard.recipe, shard.recipe.model
@@ -77,10 +96,7 @@ def load_model(shard: Shard, size: tuple[int, int]) -> Model:
         guidance_scale=choice.guidance_scale,
         options=dict(choice.options),
     )
-    pipeline = models.model(
-        choice.name, choice.source, choice.revision, choice.dtype, shard.execution.device
-    )
-    return Model(pipeline, settings, call)
+    return Model(load_pipeline(shard), settings, call)
 
 
 def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
@@ -94,11 +110,11 @@ def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
     ]
     if not missing:
         return
-    with _shared_time(missing, "t_proxy"):
+    with shared_time(missing, "t_proxy"):
         made = draw_proxies(shard, [(entry.job, entry.source.painting) for entry in missing])
     for entry, image in zip(missing, made, strict=True):
         entry.proxy = image
-        keep_picture(shard, "proxy", entry.job.work.keys["proxy"], image, {})
+        keep_proxy(shard, entry.job, image, entry.seconds)
 
 
 def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:
@@ -159,13 +175,3 @@ def _keep(shard: Shard, entry: Awakening, stage: str, latents: torch.Tensor) -> 
     entry.latents[stage] = stored.to(torch.float32)
     if stage.partition(".")[0] in shard.cache.keep:
         entry.fresh[stage] = stored
-
-
-@contextmanager
-def _shared_time(entries: list[Awakening], name: str) -> Iterator[None]:
-    """Time a block that serves several works; each is charged its share."""
-    seconds: dict[str, float] = {}
-    with timed(seconds, name):
-        yield
-    for entry in entries:
-        entry.seconds[name] = entry.seconds.get(name, 0.0) + seconds[name] / len(entries)

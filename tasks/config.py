@@ -131,6 +131,12 @@ class RunConfig(Recipe):
         proxy_card(self.proxy.name)
         return self
 
+    @property
+    def name(self) -> str:
+        """What people call the collection: its title, or the last part of where it lies."""
+        place = self.output.rstrip("/").rpartition("/")[2]
+        return self.title or place.replace("-", " ") or "animated"
+
     def recipe(self) -> Recipe:
         """The part that enters the keys, with defaults filled in."""
         fields = {name: getattr(self, name) for name in Recipe.model_fields}

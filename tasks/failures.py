@@ -7,7 +7,7 @@ import logging
 import traceback
 
 from catalogs.errors import ConfigError, StoreError
-from epa_core.errors import ItemError
+from epa_core.errors import ItemError, UnsupportedError
 
 log = logging.getLogger("epa")
 
@@ -15,22 +15,17 @@ log = logging.getLogger("epa")
 def as_item_error(error: Exception, stage: str) -> ItemError:
     """What to record for ``error``, met while ``stage`` worked on one painting.
 
-    Raises the error itself when the process cannot go on: the memory of the machine is used up,
-    or the GPU's context is broken and every later call would fail too.
+    Raises the error itself when every other painting would meet it too: a setting that does not
+    fit the model, or an accelerator whose context is broken.
     """
     if isinstance(error, ItemError):
         error.stage = error.stage or stage
         return error
-    if isinstance(error, FileNotFoundError):
-        return ItemError("missing_file", "the picture is not where the catalog says", stage=stage)
-    if isinstance(error, PermissionError):
-        return ItemError("unreadable_file", "the picture may not be read", stage=stage)
-    if isinstance(error, ConfigError):  # of one row: a reference to the web, or to nothing
-        return ItemError("bad_reference", _short(error), stage=stage)
-    if isinstance(error, StoreError):
-        return ItemError("store_error", _short(error), stage=stage, retryable=True)
-    if isinstance(error, MemoryError) or _broken_gpu(error):
+    if isinstance(error, UnsupportedError) or broken_accelerator(error):
         raise error
+    for kinds, code, message, retryable in _KNOWN:
+        if isinstance(error, kinds):
+            return ItemError(code, message or _short(error), stage=stage, retryable=retryable)
     if out_of_memory(error):
         return ItemError("cuda_oom", "the GPU's memory is too small", stage=stage, retryable=True)
     digest = hashlib.blake2b(
@@ -41,18 +36,31 @@ def as_item_error(error: Exception, stage: str) -> ItemError:
     return ItemError("unexpected", message, stage=stage)
 
 
-def out_of_memory(error: Exception) -> bool:
+# Kind of error, failure code, sentence (None: the error's own), whether it may pass.
+_KNOWN: tuple[tuple[type[Exception], str, str | None, bool], ...] = (
+    (FileNotFoundError, "missing_file", "the picture is not where the catalog says", False),
+    (PermissionError, "unreadable_file", "the picture may not be read", False),
+    (ConfigError, "bad_reference", None, False),  # of one row: to the web, or to nothing
+    (StoreError, "store_error", None, True),
+    (MemoryError, "host_oom", "the machine's memory is too small", True),
+)
+
+
+def out_of_memory(error: BaseException) -> bool:
     """Whether ``error`` says that the accelerator's memory is used up."""
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError)
+    # cuDNN and cuBLAS say it in their own way.
+    return isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)
 
 
-def _broken_gpu(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, RuntimeError) and (
-        "device-side assert" in text or "illegal memory access" in text
-    )
+def broken_accelerator(error: BaseException) -> bool:
+    """Whether the accelerator's context is gone: after that every call of the process fails."""
+    import torch
+
+    if out_of_memory(error) or not isinstance(error, RuntimeError):
+        return False
+    return isinstance(error, torch.AcceleratorError) or "CUDA error" in str(error)
 
 
 def _short(error: Exception) -> str:

@@ -6,9 +6,12 @@ would be fresh, and a model reloaded, for every task.
 
 from __future__ import annotations
 
+import gc
 import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from epa_core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -19,12 +22,20 @@ _lock = threading.Lock()
 
 
 def resolve_device(device: str) -> str:
-    """``auto`` becomes ``cuda`` where there is a usable GPU, else ``cpu``."""
-    if device != "auto":
-        return device
+    """``auto`` becomes ``cuda`` where there is a usable GPU, else ``cpu``.
+
+    Raises UnsupportedError for a device that this machine does not have.
+    """
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UnsupportedError(f"execution.device = {device!r}: {reason}") from error
+    return device
 
 
 def model(
@@ -46,6 +57,16 @@ def release() -> None:
     with _lock:
         _model.cache_clear()
         _proxy.cache_clear()
+    free_memory()
+
+
+def free_memory() -> None:
+    """Give back what the accelerator's allocator holds for nobody."""
+    import torch
+
+    gc.collect()  # pipelines hold themselves in cycles
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 @lru_cache(maxsize=1)  # the animation pass needs one model; two would not fit on most GPUs

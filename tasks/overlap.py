@@ -25,8 +25,9 @@ def overlapped(
 ) -> None:
     """Run every item through fetch (a thread), compute (this thread) and finish (a thread).
 
-    At most ``depth`` items are fetched ahead and at most ``depth`` results wait to be finished, so
-    memory is bounded. ``compute`` gets lists of at most ``batch_size`` items of one ``bucket``.
+    At most ``depth`` items are fetched ahead, at most ``batch_size + depth`` wait for company of
+    their ``bucket`` (None: they need none), and at most ``depth`` results wait to be finished, so
+    memory is bounded. ``compute`` gets lists of at most ``batch_size`` items of one bucket.
     The three functions deal with the failure of an item themselves; what they raise ends the run,
     after the results already computed have been finished (so an interrupt loses only work in
     flight).
@@ -38,7 +39,7 @@ def overlapped(
         closing(_ahead(fetcher, fetch, items, depth)) as ahead,
     ):
         waiting: deque[Future[None]] = deque()
-        for batch in _batches(ahead, bucket, batch_size):
+        for batch in _batches(ahead, bucket, batch_size, batch_size + depth):
             for result in compute(batch):
                 waiting.append(finisher.submit(finish, result))
                 while len(waiting) > depth:
@@ -65,13 +66,23 @@ def _ahead(
 
 
 def _batches(
-    items: Iterable[Fetched], bucket: Callable[[Fetched], object], size: int
+    items: Iterable[Fetched], bucket: Callable[[Fetched], object], size: int, most: int
 ) -> Iterator[list[Fetched]]:
-    """Lists of at most ``size`` items of one bucket, as soon as one is full."""
-    open_batches: dict[object, list[Fetched]] = {}
+    """Lists of at most ``size`` items of one bucket, as soon as one is full.
+
+    Never are more than ``most`` items held back: then the bucket that waits longest goes as it is.
+    Items whose bucket is None need no company and go at once.
+    """
+    waiting: dict[object, list[Fetched]] = {}  # in the order of their first items
     for item in items:
-        batch = open_batches.setdefault(bucket(item), [])
+        name = bucket(item)
+        if name is None:
+            yield [item]
+            continue
+        batch = waiting.setdefault(name, [])
         batch.append(item)
         if len(batch) == size:
-            yield open_batches.pop(bucket(item))
-    yield from open_batches.values()
+            yield waiting.pop(name)
+        elif sum(map(len, waiting.values())) > most:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()

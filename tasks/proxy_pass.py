@@ -11,7 +11,15 @@ from tasks.commit import commit_failure
 from tasks.failures import as_item_error
 from tasks.intermediates import PICTURE
 from tasks.overlap import overlapped
-from tasks.shard import Failure, Job, Shard, keep_picture, load_painting, split_on_failure, timed
+from tasks.shard import (
+    Failure,
+    Job,
+    Shard,
+    keep_proxy,
+    load_painting,
+    shared_time,
+    split_on_failure,
+)
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -39,11 +47,14 @@ def run(shard: Shard) -> None:
         if isinstance(entry, Failure):
             commit_failure(shard, entry)
         elif entry.proxy is not None:
-            keep_picture(shard, "proxy", entry.job.work.keys["proxy"], entry.proxy, {})
+            keep_proxy(shard, entry.job, entry.proxy, entry.seconds)
             shard.on_record("drawn")
 
+    jobs = [job for job in shard.jobs if "proxy" in job.stages]
+    if jobs:
+        models.proxy_maker(shard.recipe.proxy.name)  # its absence is no fault of a painting's
     overlapped(
-        [job for job in shard.jobs if "proxy" in job.stages],
+        jobs,
         lambda job: _fetch(shard, job),
         lambda entry: (
             entry.painting.size if isinstance(entry, Drawing) and entry.painting else None
@@ -68,7 +79,7 @@ def _fetch(shard: Shard, job: Job) -> Drawing | Failure:
 
 def _draw(shard: Shard, drawings: list[Drawing]) -> list[Drawing]:
     """Fill in ``proxy`` of every drawing, all in one call."""
-    with timed(drawings[0].seconds, "t_proxy"):
+    with shared_time(drawings, "t_proxy"):
         made = draw_proxies(shard, [(d.job, d.painting) for d in drawings if d.painting])
     for drawing, image in zip(drawings, made, strict=True):
         drawing.proxy = image

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -17,9 +17,9 @@ from catalogs.store import Store
 from epa_core.errors import ItemError
 from tasks import prepare
 from tasks.config import Execution, Recipe
-from tasks.failures import as_item_error
+from tasks.failures import as_item_error, out_of_memory
 from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
-from tasks.models import resolve_device
+from tasks.models import free_memory, resolve_device
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -93,22 +93,49 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+@contextmanager
+def shared_time(entries: Sequence[HasJob], name: str) -> Iterator[None]:
+    """Time a block that serves several works; each is charged its share."""
+    seconds: dict[str, float] = {}
+    with timed(seconds, name):
+        yield
+    for entry in entries:
+        entry.seconds[name] = entry.seconds.get(name, 0.0) + seconds[name] / len(entries)
+
+
 def load_painting(shard: Shard, job: Job, seconds: dict[str, float]) -> Source:
     """The prepared painting, from the cache or from its source. Raises ItemError, OSError."""
     check_prompt(shard, job)
     cached = cached_picture(shard, "prepare", job.work.keys["prepare"])
     if cached is not None:
         painting, facts = cached
+        add_seconds(seconds, facts)
         width, height = (int(facts[name]) for name in ("width", "height"))
         return Source(painting, facts["sha256"], int(facts["bytes"]), width, height)
     with timed(seconds, "t_fetch"):
         data = read_image(job.row["image_uri"])
     with timed(seconds, "t_prepare"):
         source = _prepared(shard, job, data)
-        facts = {"sha256": source.sha256, "bytes": str(source.bytes)}
-        facts |= {"width": str(source.width), "height": str(source.height)}
-        keep_picture(shard, "prepare", job.work.keys["prepare"], source.painting, facts)
+    facts = {"sha256": source.sha256, "bytes": str(source.bytes)}
+    facts |= {"width": str(source.width), "height": str(source.height)}
+    facts |= {name: f"{seconds[name]:.4f}" for name in ("t_fetch", "t_prepare")}
+    keep_picture(shard, "prepare", job.work.keys["prepare"], source.painting, facts)
     return source
+
+
+def add_seconds(seconds: dict[str, float], facts: Mapping[str, str]) -> None:
+    """Charge a work with what its cached picture cost to make, in whichever pass that was."""
+    for name, value in facts.items():
+        if name.startswith("t_"):
+            seconds[name] = seconds.get(name, 0.0) + float(value)
+
+
+def keep_proxy(
+    shard: Shard, job: Job, image: PIL.Image.Image, seconds: Mapping[str, float]
+) -> None:
+    """Cache a drawn proxy, with the seconds it took."""
+    facts = {"t_proxy": f"{seconds.get('t_proxy', 0.0):.4f}"}
+    keep_picture(shard, "proxy", job.work.keys["proxy"], image, facts)
 
 
 def _prepared(shard: Shard, job: Job, data: bytes) -> Source:
@@ -198,9 +225,12 @@ def split_on_failure(
         if len(entries) == 1:
             yield Failure(entries[0].job, judged, entries[0].seconds)
             return
+        oom = out_of_memory(error)
     else:
         yield from results
         return
+    if oom:  # outside the handler: the error's traceback held the batch's tensors
+        free_memory()
     half = len(entries) // 2
     yield from split_on_failure(entries[:half], work, stage)
     yield from split_on_failure(entries[half:], work, stage)

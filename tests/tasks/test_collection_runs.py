@@ -43,7 +43,7 @@ def test_every_work_gets_files_record_and_a_row(tmp_path: Path) -> None:
         assert row["flag"] in ("good", "static", "cross-fade", "drift", "flicker")
         assert row["source_width"] == 40
         assert json.loads(row["material"])["prompt"] == row["prompt"]
-        assert row["t_animate"] > 0
+        assert all(row[name] > 0 for name in ("t_prepare", "t_proxy", "t_distill", "t_animate"))
     assert len({row["seed"] for row in rows}) == 5
     # Records were sealed into the manifest; only that is left.
     assert collection.store.list("records") == []
@@ -161,6 +161,23 @@ def test_shards_hold_every_pending_work_once(tmp_path: Path) -> None:
         job.work.item_id for shard in collection.plan.shards for job in collection.shard(shard).jobs
     )
     assert names == Counter(work.item_id for work in collection.works)
+
+
+def test_without_a_proxy_cache_each_proxy_is_drawn_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from epa_core.proxies.preview import PreviewProxy
+
+    make, drawn = PreviewProxy.make, []
+
+    def counted(self: PreviewProxy, images: list, *rest: object) -> object:
+        drawn.extend(images)
+        return make(self, images, *rest)
+
+    monkeypatch.setattr(PreviewProxy, "make", counted)
+    source = write_paintings(tmp_path / "in", 3)
+    run_locally(tiny_run(source, tmp_path / "out", execution={"keep": []}))
+    assert len(drawn) == 3
 
 
 def test_it_runs_in_memory_too(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from local_runner import run_locally
 from paintings import PROMPTS, tiny_run, write_paintings
 
 from catalogs.errors import ConfigError, StoreError
-from epa_core.errors import ItemError
+from epa_core.errors import ItemError, UnsupportedError
 from epa_core.models.preview import PreviewPipeline
 from tasks.collection import Collection
 from tasks.failures import as_item_error
@@ -83,7 +83,6 @@ def test_a_passing_failure_is_tried_three_times_in_all(
         assert Collection.open(run).plan.pending[0].attempt == attempt
         summary, collection = run_locally(run)
         assert summary.codes == {"cuda_oom": 1}
-        assert (collection.finished_summary() is not None) == (attempt == 3)
     assert not Collection.open(run).plan.shards
     rows = collection.ledger.history(collection.works[0].item_id)
     assert [row.attempt for row in rows] == [1, 2, 3]
@@ -127,6 +126,40 @@ def test_a_store_that_fails_stops_the_run_and_keeps_what_is_done(
     assert len(collection.ledger.table()) == 5
 
 
+def test_an_error_while_measuring_fails_one_work_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import measure
+
+    whole, calls = measure.run, []
+
+    def breaks_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise RuntimeError("cannot be measured")
+        return whole(*arguments)
+
+    monkeypatch.setattr(measure, "run", breaks_once)
+    summary, _ = run_locally(tiny_run(write_paintings(tmp_path / "in", 4), tmp_path / "out"))
+    assert summary.counts == {"done": 3, "failed": 1}
+
+
+def test_a_damaged_record_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks import prefect_tasks
+
+    run = tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out")
+    # The process dies before the shard is sealed, and a disk cuts one record short.
+    monkeypatch.setattr(prefect_tasks, "seal_shard", lambda *a, **k: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run_locally(run)
+    monkeypatch.undo()
+    record = next((tmp_path / "out" / "records").rglob("*.json"))
+    record.write_bytes(record.read_bytes()[:100])
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 3}
+    assert collection.finished_summary() is not None
+
+
 @pytest.mark.parametrize(
     ("error", "code", "retryable"),
     [
@@ -136,6 +169,8 @@ def test_a_store_that_fails_stops_the_run_and_keeps_what_is_done(
         (StoreError("x"), "store_error", True),
         (ConfigError("x"), "bad_reference", False),
         (torch.OutOfMemoryError("x"), "cuda_oom", True),
+        (RuntimeError("CUDNN_STATUS_ALLOC_FAILED"), "cuda_oom", True),
+        (MemoryError("x"), "host_oom", True),
         (ValueError("x"), "unexpected", False),
     ],
 )
@@ -145,7 +180,12 @@ def test_what_an_error_means(error: Exception, code: str, retryable: bool) -> No
 
 
 @pytest.mark.parametrize(
-    "error", [MemoryError(), RuntimeError("CUDA error: device-side assert triggered")]
+    "error",
+    [
+        UnsupportedError("prepare.multiple does not fit"),
+        RuntimeError("CUDA error: device-side assert triggered"),
+        RuntimeError("CUDA error: unspecified launch failure"),
+    ],
 )
 def test_what_a_process_cannot_survive_is_raised(error: Exception) -> None:
     with pytest.raises(type(error)):

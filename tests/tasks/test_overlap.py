@@ -41,6 +41,34 @@ def test_nothing_to_do_is_fine() -> None:
     assert run(range(0)) == []
 
 
+def test_items_of_many_buckets_do_not_pile_up() -> None:
+    fetched: list[int] = []
+    held: list[int] = []
+
+    def compute(batch: list[int]) -> list[int]:
+        held.append(len(fetched) - done[0])
+        done[0] += len(batch)
+        return batch
+
+    done = [0]
+    overlapped(
+        range(60),
+        lambda n: fetched.append(n) or n,
+        lambda n: n % 17,
+        compute,
+        lambda n: None,
+        batch_size=4,
+        depth=2,
+    )
+    assert done == [60]
+    assert max(held) <= (4 + 2 + 1) + 2 + 1  # waiting for company, fetched ahead, in hand
+
+
+def test_items_without_a_bucket_go_at_once() -> None:
+    batches = run(range(4), bucket=lambda n: None)
+    assert batches == [(0,), (1,), (2,), (3,)]
+
+
 def test_at_most_depth_items_are_fetched_ahead() -> None:
     fetched: list[int] = []
     seen: list[int] = []
