@@ -89,7 +89,7 @@ def read_catalog(path: str | Path) -> pa.Table:
         table = pq.read_table(pa.BufferReader(data))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: this catalog does not exist.") from error
-    except StoreError as error:
+    except (StoreError, PermissionError) as error:
         raise ConfigError(str(error)) from error
     except pa.ArrowException as error:
         reason = " ".join(str(error).split())

@@ -6,11 +6,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from errno import EACCES
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from catalogs import retries
 from catalogs.errors import ConfigError, StoreError
 
 PARQUET = "parquet://"
@@ -22,6 +24,7 @@ OPEN_GROUPS = 4
 # groups above this size are read one at a time and not held open between batches.
 LARGE_GROUP = 64 << 20
 _large_lock = threading.Lock()
+_PLAIN_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,8 @@ def read_image(uri: str, root: str | None = None) -> bytes:
     """The bytes of an image: a path, a file:// or fsspec URL, or a parquet:// reference.
 
     Relative paths are taken below `root` (a folder or URL). Raises FileNotFoundError for what is
-    not there, StoreError when the store does not answer, ConfigError for http(s): downloading is a
-    step of its own.
+    not there, PermissionError for what may not be read, StoreError when the store does not answer
+    (after several tries), ConfigError for http(s): downloading is a step of its own.
     """
     if uri.startswith(PARQUET):
         ref = parse_ref(uri)
@@ -89,21 +92,25 @@ def read_file(uri: str) -> bytes:
             f"image_uri: {uri!r} is on the web; downloading is a separate step, "
             "a catalog to animate names local files or a store."
         )
-    path = local_path(uri)
     try:
-        if path is not None:
-            return path.read_bytes()
-        with open_url(uri) as stream:
-            return bytes(stream.read())
+        return retries.attempt(lambda: _read_whole(uri), f"reading {uri!r}", expected=_PLAIN_ERRORS)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no image at {uri!r}") from error
+    except PermissionError as error:
+        raise PermissionError(error.errno or EACCES, f"{uri!r} may not be read") from error
     except (IsADirectoryError, NotADirectoryError, ValueError) as error:
         # ValueError: a NUL in the path.
         if isinstance(error, ConfigError):
             raise
         raise FileNotFoundError(f"no image file at {uri!r}: {error}") from error
-    except OSError as error:
-        raise StoreError(f"{uri!r} could not be read: {error}") from error
+
+
+def _read_whole(uri: str) -> bytes:
+    path = local_path(uri)
+    if path is not None:
+        return path.read_bytes()
+    with open_url(uri) as stream:
+        return bytes(stream.read())
 
 
 def open_url(uri: str) -> Any:
@@ -161,7 +168,11 @@ class _RowGroup:
             )
             self.next_batch = 0
         while wanted not in self.kept:
-            batch = next(self.batches)
+            try:
+                batch = next(self.batches)
+            except BaseException:  # a generator that raised is at its end
+                self._close()
+                raise
             if self.next_batch >= wanted - 1:
                 self.kept[self.next_batch] = batch.column(0).to_pylist()
             self.next_batch += 1
@@ -175,23 +186,11 @@ def _open_group(path: str, row_group: int, column: str, _stamp: tuple[int, int])
 
 
 def _read_ref(ref: ParquetRef) -> bytes:
-    import pyarrow as pa
-
-    path = local_path(ref.path)
     where = ref.uri()
     try:
-        stat = path.stat() if path is not None else None
-        stamp = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
-        group = _open_group(ref.path, ref.row_group, ref.column, stamp)
-        if ref.row >= group.rows:
-            raise FileNotFoundError(f"no such row: {where}")
-        if ref.column not in group.file.schema_arrow.names:
-            raise FileNotFoundError(f"no column {ref.column!r}: {where}")
-        value = group.value(ref.row)
-    except FileNotFoundError as error:
+        value = retries.attempt(lambda: _ref_value(ref), f"reading {where}", expected=_PLAIN_ERRORS)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise FileNotFoundError(f"no image at {where}") from error
-    except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"{where} could not be read: {error}") from error
     if isinstance(value, bytes):
         return value
     data, name = (value or {}).get("bytes"), (value or {}).get("path")
@@ -200,3 +199,26 @@ def _read_ref(ref: ParquetRef) -> bytes:
     if name:
         return read_file(join(name, ref.path.rpartition("/")[0] or "."))
     raise FileNotFoundError(f"no image at {where}: the row is empty")
+
+
+def _ref_value(ref: ParquetRef) -> Any:
+    """The cell a reference points at; a damaged file is a StoreError at once."""
+    import pyarrow as pa
+
+    path = local_path(ref.path)
+    stat = path.stat() if path is not None else None
+    stamp = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+    try:
+        group = _open_group(ref.path, ref.row_group, ref.column, stamp)
+        if ref.row >= group.rows:
+            raise FileNotFoundError(f"no such row: {ref.uri()}")
+        if ref.column not in group.file.schema_arrow.names:
+            raise FileNotFoundError(f"no column {ref.column!r}: {ref.uri()}")
+        return group.value(ref.row)
+    except (pa.ArrowException, OSError) as error:
+        _open_group.cache_clear()  # the next try opens the file anew
+        # Arrow reports damage by its own exceptions, or by an OSError without a number.
+        unnumbered = path is not None and type(error) is OSError and not error.errno
+        if unnumbered or not isinstance(error, OSError):
+            raise StoreError(f"{ref.uri()} could not be read: {error}") from error
+        raise

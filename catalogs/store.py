@@ -5,10 +5,7 @@ Objects are written whole from bytes: leaving an open writer by an exception wou
 on locks, leases or listings being fresh.
 """
 
-import errno
-import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from catalogs import paths
-from catalogs.errors import ConfigError, StoreError
+from catalogs import paths, retries
+from catalogs.errors import ConfigError
 
 T = TypeVar("T")
 
-TRIES = 5
 BATCH = 1000  # objects per page of a listing and per deletion, as S3 has it
 _COUNTING = threading.Lock()
-_HOPELESS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EINVAL, errno.ENAMETOOLONG}
-_HOPELESS_TYPES = (
-    StoreError,
-    PermissionError,
-    FileNotFoundError,
-    FileExistsError,
-    IsADirectoryError,
-    NotADirectoryError,
-)
-_HOPELESS_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError"}
-# Clients raise their own exceptions beside OSError for what the network did.
-_CLIENTS = ("botocore", "aiobotocore", "aiohttp", "gcsfs", "google", "azure", "requests", "urllib3")
 
 
 @dataclass(frozen=True)
@@ -57,7 +41,7 @@ class Store:
     """
 
     is_local = False
-    backoff = 0.2
+    backoff = retries.BACKOFF
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -149,20 +133,18 @@ class Store:
     def _request(self, verb: str, path: str, act: Callable[[str], T]) -> T:
         """Do one request on a checked path: count it, retry what may pass, translate the rest."""
         check_path(path)
-        for attempt in range(TRIES):
-            self._count(verb)
-            try:
-                return act(path)
-            except Exception as error:
-                missing = isinstance(error, FileNotFoundError) and verb in ("get", "head")
-                exists = isinstance(error, FileExistsError) and verb == "create"
-                if missing or exists or not _from_storage(error):
-                    raise
-                if _hopeless(error) or attempt == TRIES - 1:
-                    message = f"{verb} of {path} in {self.url} failed: {error}"
-                    raise StoreError(getattr(error, "errno", None) or errno.EIO, message) from error
-            time.sleep(random.uniform(0, self.backoff * 2**attempt))  # noqa: S311 - jitter
-        raise AssertionError("unreachable")
+        expected: tuple[type[Exception], ...] = ()
+        if verb in ("get", "head"):
+            expected = (FileNotFoundError,)
+        elif verb == "create":
+            expected = (FileExistsError,)
+        return retries.attempt(
+            lambda: act(path),
+            f"{verb} of {path} in {self.url}",
+            expected=expected,
+            backoff=self.backoff,
+            before=lambda: self._count(verb),
+        )
 
     def _count(self, verb: str, by: int = 1) -> None:
         with _COUNTING:
@@ -195,15 +177,3 @@ def check_path(path: str) -> str:
     if path.startswith("/") or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(f"{path!r} is no relative path inside the store")
     return path
-
-
-def _from_storage(error: Exception) -> bool:
-    """Whether the exception speaks of the storage rather than of a mistake in our code."""
-    return isinstance(error, OSError) or type(error).__module__.split(".")[0] in _CLIENTS
-
-
-def _hopeless(error: Exception) -> bool:
-    """Whether trying again cannot help: no permission, no space, no credentials."""
-    if isinstance(error, _HOPELESS_TYPES) or type(error).__name__ in _HOPELESS_NAMES:
-        return True
-    return getattr(error, "errno", None) in _HOPELESS

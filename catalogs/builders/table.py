@@ -123,7 +123,7 @@ def _read(location: str) -> bytes:
         data = read_file(location)
     except FileNotFoundError as error:
         raise ConfigError(f"{location}: this table does not exist.") from error
-    except StoreError as error:
+    except (StoreError, PermissionError) as error:
         raise ConfigError(str(error)) from error
     if not data.strip():
         raise ConfigError(f"{location}: the table is empty.")
