@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from epa_core.families import CallSettings, Family, family_of
+from epa_core.families.base import dtype_kept
 from epa_core.seam import Plan, plan
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ class Runner:
     def run(self, batch: Batch, latents: Tensor | None = None) -> Tensor:
         """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
         generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
-        with _global_seed(self.pipeline, batch.seeds[0]):
+        # A call that fails while SVD encodes in float32 would leave its VAE in float32.
+        with _global_seed(self.pipeline, batch.seeds[0]), dtype_kept(self.pipeline.vae):
             output = self.pipeline(
                 **self.family.arguments(batch.images, batch.prompts, self.call),
                 num_inference_steps=self.steps,

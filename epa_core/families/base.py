@@ -9,7 +9,8 @@ family only says how a clip of latents is laid out. Three layouts:
 """
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,17 @@ def call_default(pipeline: "DiffusionPipeline", argument: str) -> Any:
 def denoiser(pipeline: "DiffusionPipeline") -> Any:
     """The network that predicts noise: ``transformer`` or ``unet``."""
     return getattr(pipeline, "transformer", None) or pipeline.unet
+
+
+@contextmanager
+def dtype_kept(module: Any) -> Iterator[None]:
+    """Put ``module`` back into its present dtype at the end, also when the block raises."""
+    own = module.dtype
+    try:
+        yield
+    finally:
+        if module.dtype != own:
+            module.to(dtype=own)
 
 
 class Family:

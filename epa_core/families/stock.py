@@ -9,7 +9,7 @@ from torch import Tensor
 
 from epa_core.card_data import MODELS
 from epa_core.errors import UnsupportedError
-from epa_core.families.base import CallSettings, Family, call_default
+from epa_core.families.base import CallSettings, Family, call_default, dtype_kept
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -82,13 +82,10 @@ class StableVideoDiffusion(UNetVideo):
     ) -> Tensor:
         """As usual, but in float32 where the VAE overflows in half precision."""
         vae = pipeline.vae
-        upcast = vae.dtype == torch.float16 and vae.config.force_upcast
-        if upcast:
-            vae.to(dtype=torch.float32)
-        z = super().encode(pipeline, image, call)
-        if upcast:
-            vae.to(dtype=torch.float16)
-        return z
+        with dtype_kept(vae):
+            if vae.dtype == torch.float16 and vae.config.force_upcast:
+                vae.to(dtype=torch.float32)
+            return super().encode(pipeline, image, call)
 
     def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
         """In the call's chunks: the decoder looks at neighbouring frames."""

@@ -9,7 +9,13 @@ import torch
 from diffusers import DiffusionPipeline
 from tiny_pipelines import BUILDERS, build, cogvideox, picture
 
-from epa_core.awakening import CallSettings, decode_latents, static_latents
+from epa_core.awakening import (
+    CallSettings,
+    EPASettings,
+    animate_latents,
+    decode_latents,
+    static_latents,
+)
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of, register
 from epa_core.families.base import call_default, denormalise, normalise
@@ -149,6 +155,29 @@ def test_defaults_are_known(name):
     assert family.image_argument in parameters
     assert family.takes_prompt == ("prompt" in parameters)
     assert call_default(pipeline, "no_such_argument") is None
+
+
+def out_of_memory(module, inputs):
+    raise torch.OutOfMemoryError("out of memory")
+
+
+@pytest.mark.parametrize("whose", ["the family's", "the pipeline's"])
+def test_a_failed_encoding_leaves_the_vae_in_half_precision(whose):
+    tiny = build("svd")
+    pipeline, call = tiny.pipeline.to(torch.float16), tiny.call
+    assert pipeline.vae.config.force_upcast
+    settings = EPASettings("baseline", num_inference_steps=2)
+    ours = functools.partial(static_latents, pipeline, [picture(1)], call)
+    stock = functools.partial(
+        animate_latents, pipeline, [picture(1)], [""], [1], None, None, settings, call
+    )
+    hook = pipeline.vae.encoder.register_forward_pre_hook(out_of_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        (ours if whose == "the family's" else stock)()
+    assert pipeline.vae.dtype == torch.float16
+    hook.remove()
+    (final,) = stock()
+    assert final.isfinite().all()
 
 
 def test_arguments_for_several_paintings():
