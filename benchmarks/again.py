@@ -22,6 +22,7 @@ WORKS = int(os.environ.get("EPA_BENCH_WORKS", "10000"))
 def run(folder: Path) -> list[tuple[str, str, str]]:
     """Requests and seconds of "nothing to do", beyond the start-up of the command line."""
     torch.set_num_threads(1)
+    folder = folder.resolve()
     source = write_paintings(folder / "in", WORKS, width=32, height=32)
     write_catalog(build_source(source), folder / "catalog.parquet")
     paintings = tiny_run(

@@ -3,7 +3,8 @@
 A numbered snapshot counts once the HEAD of its number exists. HEAD names every object the
 snapshot makes superfluous; these stay for a grace period, for readers that still hold an older
 HEAD. Both are create-only: of two compactions at once the second finds the number taken and
-leaves.
+leaves. Records are never covered: a name that held a failure, sealed and removed since, may hold
+a slower worker's result later. Rows of records still there may be in the snapshot all the same.
 """
 
 import json
@@ -29,7 +30,7 @@ def compact(
 ) -> int | None:
     """Write a snapshot of the ledger; give back its number, None when there was nothing to do.
 
-    `least` is the number of parts and records for which the writing is worth it. Objects covered
+    `least` is the number of new parts for which the writing is worth it. Objects covered
     for longer than `grace` by the HEADs before are deleted.
     """
     from catalogs.ledger import load
@@ -39,7 +40,7 @@ def compact(
     sources = ledger.sources
     oldest = utc_text(moment - grace)
     expired = {path for path, since in sources.covered.items() if since < oldest}
-    fresh = [*sources.parts, *sources.records]
+    fresh = [*sources.parts, *(r.path for f in ledger.leftovers.values() for r in f)]
     if len(fresh) < max(least, 1):
         store.delete(expired)
         return None

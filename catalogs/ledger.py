@@ -65,7 +65,6 @@ class Sources:
     """The objects a ledger was read from, and what the newest HEAD says of the others."""
 
     parts: tuple[str, ...] = ()
-    records: tuple[str, ...] = ()
     manifest: tuple[str, ...] = ()
     covered: Mapping[str, str] = field(default_factory=dict)
     """Objects a snapshot made superfluous -> when (UTC text)."""
@@ -161,7 +160,9 @@ class Ledger:
 
         names = self._plain["item_id"]
         places = pc.indices_nonzero(pc.equal(names, item_id))
-        found = from_table(self.columns().take(places))
+        # An attempt may be known twice: from the snapshot and from its record.
+        rows = from_table(self.columns().take(places))
+        found = {row.to_bytes(): row for row in rows}.values()
         return sorted(found, key=lambda r: (r.finished_at or "", r.attempt))
 
     def counts(self, keys: Collection[str] | None = None) -> Counter[tuple[str, str]]:
@@ -279,9 +280,10 @@ def _load_once(store: Store) -> Ledger | None:
     if head_data is None:
         return None
     head = json.loads(head_data)
-    covered = head.get("covered", {})
+    # A record's name may be used anew, so no record is ever covered, whatever an old HEAD says.
+    covered = {p: t for p, t in head.get("covered", {}).items() if not paths.parse_record(p)}
     parts = [p for p in manifest if p.startswith(f"{paths.PARTS}/") and p not in covered]
-    commits = [p for p in listed if paths.parse_record(p) and p not in covered]
+    commits = [p for p in listed if paths.parse_record(p) and p not in head.get("covered", {})]
     files = _get_all(store, ([head["snapshot"]] if heads else []) + parts)
     facts, asked = _get_all(store, commits), _get_all(store, wishes)
     if None in files or None in facts or None in asked:
@@ -289,12 +291,12 @@ def _load_once(store: Store) -> Ledger | None:
     records = {path: parse(data or b"") for path, data in zip(commits, facts, strict=True)}
     for path in (path for path, record in records.items() if record is None):
         _log.warning("the record %s is damaged; its work counts as not done", path)
-    good = {path: record for path, record in records.items() if record is not None}
+    good = [record for record in records.values() if record is not None]
     retries: Counter[str] = Counter()
     for data in asked:
         retries |= Counter(json.loads(data or b"{}").get("keys", {}))
-    sources = Sources(tuple(parts), tuple(good), tuple(manifest), covered)
-    return Ledger([data for data in files if data], list(good.values()), retries, sources)
+    sources = Sources(tuple(parts), tuple(manifest), covered)
+    return Ledger([data for data in files if data], good, retries, sources)
 
 
 def _get_all(store: Store, wanted: Sequence[str]) -> list[bytes | None]:

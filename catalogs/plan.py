@@ -156,9 +156,10 @@ def _decide(work: Work, ledger: Ledger, max_attempts: int) -> _Decision:
         return (CHANGED, 1, other) if other is not None else (NEW, 1, None)
     if row.status == "done":
         return DONE, 0, None
-    if row.attempt <= ledger.retries.get(key, 0):
+    counted = row.attempt - ledger.retries.get(key, 0)  # attempts since somebody asked again
+    if counted <= 0:
         return RETRY_ASKED, row.attempt + 1, None
-    if row.status == "failed" and row.retryable and row.attempt < max_attempts:
+    if row.status == "failed" and row.retryable and counted < max_attempts:
         return WILL_RETRY, row.attempt + 1, None
     return row.status, 0, None
 

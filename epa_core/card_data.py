@@ -15,7 +15,9 @@ class ModelCard:
 
     ``area`` is in pixels, sizes are multiples of ``multiple``; ``memory`` is an estimate in words;
     ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its latents are
-    cached in. ``saved_as`` are further classes that ``model_index.json`` of its weights may name.
+    cached in, ``dtype`` what its weights should be loaded in (``load_model`` takes it from its
+    caller). ``saved_as`` are further
+    classes that ``model_index.json`` of its weights may name.
     """
 
     name: str
@@ -32,6 +34,7 @@ class ModelCard:
     conditioned_on: str
     family: str
     cache_dtype: Literal["float32", "float16"]
+    dtype: Literal["float32", "float16", "bfloat16"]
     uses_text: bool
     saved_as: tuple[str, ...] = ()
 
@@ -59,6 +62,7 @@ _WAN: dict[str, Any] = {
     "licence": "Apache-2.0",
     "family": "wan",
     "cache_dtype": "float32",
+    "dtype": "bfloat16",
     "uses_text": True,
 }
 _WAN21: dict[str, Any] = {
@@ -81,6 +85,7 @@ _SVD: dict[str, Any] = {
     "conditioned_on": "first frame (latent channels), CLIP image embedding; no text",
     "family": "svd",
     "cache_dtype": "float32",
+    "dtype": "float16",
     "uses_text": False,
 }
 
@@ -100,6 +105,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         conditioned_on="the painting and the words of the prompt",
         family="preview",
         cache_dtype="float16",
+        dtype="float32",
         uses_text=True,
     ),
     ModelCard(
@@ -161,6 +167,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         conditioned_on="first frame (latent channels), T5 text",
         family="cogvideox",
         cache_dtype="float32",
+        dtype="bfloat16",
         uses_text=True,
     ),
     ModelCard(
@@ -178,6 +185,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         conditioned_on="first frame (clean latent tokens), T5 text",
         family="ltx",
         cache_dtype="float32",
+        dtype="bfloat16",
         uses_text=True,
     ),
     ModelCard(
@@ -209,6 +217,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         conditioned_on="first frame (latent channels), CLIP image and text embeddings",
         family="i2vgen-xl",
         cache_dtype="float32",
+        dtype="float16",
         uses_text=True,
     ),
 )

