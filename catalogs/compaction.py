@@ -40,7 +40,7 @@ def compact(
     sources = ledger.sources
     oldest = utc_text(moment - grace)
     expired = {path for path, since in sources.covered.items() if since < oldest}
-    fresh = [*sources.parts, *(r.path for f in ledger.leftovers.values() for r in f)]
+    fresh = sources.parts
     if len(fresh) < max(least, 1):
         store.delete(expired)
         return None

@@ -283,7 +283,7 @@ def _load_once(store: Store) -> Ledger | None:
     # A record's name may be used anew, so no record is ever covered, whatever an old HEAD says.
     covered = {p: t for p, t in head.get("covered", {}).items() if not paths.parse_record(p)}
     parts = [p for p in manifest if p.startswith(f"{paths.PARTS}/") and p not in covered]
-    commits = [p for p in listed if paths.parse_record(p) and p not in head.get("covered", {})]
+    commits = [p for p in listed if paths.parse_record(p)]
     files = _get_all(store, ([head["snapshot"]] if heads else []) + parts)
     facts, asked = _get_all(store, commits), _get_all(store, wishes)
     if None in files or None in facts or None in asked:
