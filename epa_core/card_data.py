@@ -15,9 +15,8 @@ class ModelCard:
 
     ``area`` is in pixels, sizes are multiples of ``multiple``; ``memory`` is an estimate in words;
     ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its latents are
-    cached in, ``dtype`` what its weights should be loaded in (``load_model`` takes it from its
-    caller). ``saved_as`` are further
-    classes that ``model_index.json`` of its weights may name.
+    cached in, ``dtype`` what its weights are meant to be loaded in. ``saved_as`` are further
+    classes that the ``model_index.json`` of its weights may name.
     """
 
     name: str

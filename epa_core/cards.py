@@ -90,10 +90,12 @@ def load_model(
     """Return the named model's pipeline on ``device``, its progress bars silent.
 
     ``source`` is a local folder in the layout of diffusers or a hub id; None means the card's
-    weights. ``dtype`` is float32, float16 or bfloat16 (the preview always computes in float32).
-    Safetensors are preferred; pickled weights
-    are read as weights only. UnsupportedError for an unknown name, a folder that is no such
-    model, a hub id without a revision, or weights that cannot be had.
+    weights. ``dtype`` is float32, float16 or bfloat16 (the preview always computes in float32); the
+    card's ``dtype`` is what the model is meant for, but is not taken unasked. Safetensors are
+    preferred; pickled weights are read as weights only.
+
+    UnsupportedError for an unknown name, a folder that is no such model, a hub id without a
+    revision, or weights that cannot be had.
     """
     card = model_card(name)
     if dtype not in DTYPES:

@@ -1,6 +1,8 @@
 """Sizes on the cards against what the models behind them can take, for paintings of any aspect."""
 
 import functools
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +11,13 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from tiny_pipelines import Tiny, build, cogvideox, picture
 
-from epa_core.awakening import CallSettings, EPASettings, animate_latents, distill_latents
+from epa_core.awakening import (
+    CallSettings,
+    EPASettings,
+    animate_latents,
+    decode_latents,
+    distill_latents,
+)
 from epa_core.cards import MODELS, load_model
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of
@@ -111,3 +119,32 @@ def test_sizes_without_positions_are_refused() -> None:
     with pytest.raises(UnsupportedError, match=r"32x2416; .*positions for 2400x2400 at most"):
         family_of(pipeline).check(pipeline, CallSettings(32, 2416, 9))
     assert family_of(pipeline).area(pipeline) == 768 * 1360
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_run_in_the_dtype_of_their_card(name: str) -> None:
+    tiny = cogvideox(patch_size_t=2) if name not in TINY else build(TINY[name])
+    dtype = getattr(torch, MODELS[name].dtype)
+    pipeline = tiny.pipeline.to(dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    options = {
+        key: value.to(dtype) if torch.is_tensor(value) and value.is_floating_point() else value
+        for key, value in tiny.call.options.items()
+    }
+    call = replace(tiny.call, options=options)
+    settings = EPASettings(num_inference_steps=2, p=0.5, variant="V")
+    entries = ([picture(1, call.width)], [""], [1])
+    real = distill_latents(pipeline, *entries, settings, call)
+    (final,) = animate_latents(pipeline, *entries, real, None, settings, call)
+    (frames,) = decode_latents(pipeline, [final], call)
+    assert real[0].dtype == final.dtype == torch.float32
+    assert torch.isfinite(final).all()
+    assert frames.shape == (call.num_frames, call.height, call.width, 3)
+    assert pipeline.vae.dtype == (torch.float32 if name == "preview" else dtype)
+
+
+def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(tmp_path: Path) -> None:
+    build("svd").pipeline.save_pretrained(tmp_path)
+    pipeline = load_model("svd", source=str(tmp_path), dtype=MODELS["svd"].dtype)
+    assert {module.dtype for module in (pipeline.unet, pipeline.vae)} == {torch.float16}
+    assert load_model("svd", source=str(tmp_path)).unet.dtype == torch.float32
