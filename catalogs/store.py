@@ -177,3 +177,9 @@ def check_path(path: str) -> str:
     if path.startswith("/") or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise ValueError(f"{path!r} is no relative path inside the store")
     return path
+
+
+def unless_missing(error: Exception) -> None:
+    """A folder that cannot be read is not an empty one; only a missing one is."""
+    if not isinstance(error, FileNotFoundError):
+        raise error

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
 
 from catalogs.errors import ConfigError
-from catalogs.store import ObjectInfo, Store, check_path
+from catalogs.store import ObjectInfo, Store, check_path, unless_missing
 
 _TEMPORARY = ".tmp-"
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -85,7 +85,7 @@ class LocalStore(Store):
 
     def _list(self, prefix: str) -> Sequence[ObjectInfo]:
         found = []
-        for folder, _, names in os.walk(self.root / prefix):
+        for folder, _, names in os.walk(self.root / prefix, onerror=unless_missing):
             relative = PurePosixPath(Path(folder).relative_to(self.root).as_posix())
             for name in names:
                 if not name.startswith(_TEMPORARY):

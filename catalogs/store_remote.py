@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from catalogs.errors import ConfigError
-from catalogs.store import ObjectInfo, Store
+from catalogs.store import ObjectInfo, Store, unless_missing
 
 # The in-memory filesystem tests before it writes, so its creates are made atomic here.
 _MEMORY = threading.RLock()
@@ -80,7 +80,7 @@ class RemoteStore(Store):
             if self._extra:  # a stem below the root: one listing, also when nothing is there
                 found = self.fs.find(self.root, prefix=f"{prefix}/", detail=True)
             else:
-                found = self.fs.find(self._full(prefix), detail=True)
+                found = self.fs.find(self._full(prefix), detail=True, on_error=unless_missing)
         start = len(self.root) + 1
         return [_info(name[start:], entry) for name, entry in found.items()]
 

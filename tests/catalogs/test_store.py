@@ -14,6 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs import store_local
 from catalogs.errors import ConfigError, StoreError
+from catalogs.ledger import load
 from catalogs.store import ObjectInfo, Store
 from catalogs.store_local import LocalStore
 from catalogs.store_remote import RemoteStore
@@ -262,6 +263,28 @@ def test_a_create_whose_answer_was_lost_says_that_it_exists(tmp_path: Path) -> N
     store = Flaky(tmp_path, 1, TimeoutError)
     assert not store.create("x", b"mine")
     assert store.get("x") == b"mine"
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = LocalStore(tmp_path)
+    store.backoff = 0.0
+    store.put("records/s/x", b"1")
+    scandir = os.scandir
+
+    def broken(path: Any) -> Any:
+        if Path(path).name == "s":
+            raise OSError(number, os.strerror(number), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(StoreError, match=r"list of records in .* failed"):
+        store.list("records")
+    with pytest.raises(StoreError, match="list of"):
+        load(store)
+    assert store.list("manifest") == []
 
 
 class GatewayFileSystem(MemoryFileSystem):
