@@ -164,8 +164,9 @@ def _resolve(
     pinned = revision or (card.revision if source in (None, card.weights) else None)
     if pinned is None:
         raise UnsupportedError(
-            f"The model {card.name!r} from {where!r} needs a revision: a commit hash, or 'main' "
-            "to take whatever is newest."
+            f"The model {card.name!r} from the hub ({where}) needs a revision: give a commit hash "
+            "(or 'main' for whatever is newest) as model.revision in a run file or --revision on "
+            "the command line, or name a local folder with the weights as the source."
         )
     return where, pinned
 

@@ -73,7 +73,11 @@ def test_unknown_proxies_name_the_nearest() -> None:
 def test_hub_models_need_a_revision_and_are_identified_by_it(name: str) -> None:
     weights = MODELS[name].weights
     for read in (load_model, model_identity):
-        with pytest.raises(UnsupportedError, match="needs a revision: a commit hash, or 'main'"):
+        with pytest.raises(
+            UnsupportedError, match=r"needs a revision: .* model\.revision in a run"
+        ):
+            read(name)
+        with pytest.raises(UnsupportedError, match=r"--revision on the .* or name a local folder"):
             read(name)
     assert model_identity(name, revision="abc123") == f"{weights}@abc123"
     assert model_identity(name, "me/mine", "main") == "me/mine@main"
