@@ -45,8 +45,15 @@ __all__ = [
 
 DTYPES = ("float32", "float16", "bfloat16")
 
-# A local file of at most twice this size is digested whole, a larger one by size and both ends.
+# A local file of at most DIGEST_WHOLE_BYTES is digested whole; of a larger one its size, both ends
+# and blocks spread evenly between them, because reading 30 GiB to name a model would take minutes.
+# That notices what rewrites tensors all over the file (another checkpoint or precision, a merged
+# LoRA). It misses a change of the same size that touches only what lies between two neighbouring
+# blocks, a stretch of up to a 63rd of the file: a single tensor edited by hand, say.
+DIGEST_WHOLE_BYTES = 6 * 2**20
 DIGEST_END_BYTES = 2**20
+DIGEST_BLOCK_BYTES = 2**16
+DIGEST_BLOCKS = 62
 
 Card = TypeVar("Card")
 
@@ -220,10 +227,20 @@ def _folder_digest(folder: Path) -> str:
         size = path.stat().st_size
         digest.update(f"{relative}\0{size}\0".encode())
         with path.open("rb") as stream:
-            if size <= 2 * DIGEST_END_BYTES:
-                digest.update(stream.read())
-            else:
-                digest.update(stream.read(DIGEST_END_BYTES))
-                stream.seek(-DIGEST_END_BYTES, 2)
-                digest.update(stream.read())
+            for offset, length in _digested_spans(size):
+                stream.seek(offset)
+                digest.update(stream.read(length))
     return digest.hexdigest()
+
+
+def _digested_spans(size: int) -> list[tuple[int, int]]:
+    """(offset, length) in bytes of the parts of a file that stand for all of it."""
+    if size <= DIGEST_WHOLE_BYTES:
+        return [(0, size)]
+    gap = (size - 2 * DIGEST_END_BYTES - DIGEST_BLOCKS * DIGEST_BLOCK_BYTES) // (DIGEST_BLOCKS + 1)
+    step = gap + DIGEST_BLOCK_BYTES
+    blocks = [
+        (DIGEST_END_BYTES + gap + index * step, DIGEST_BLOCK_BYTES)
+        for index in range(DIGEST_BLOCKS)
+    ]
+    return [(0, DIGEST_END_BYTES), *blocks, (size - DIGEST_END_BYTES, DIGEST_END_BYTES)]

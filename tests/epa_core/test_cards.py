@@ -1,6 +1,7 @@
 """Cards: what is listed, what is loaded, what is refused, and what identifies a model."""
 
 import importlib
+import itertools
 import json
 import subprocess
 import sys
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from epa_core import cards
 from epa_core.cards import (
-    DIGEST_END_BYTES,
+    DIGEST_WHOLE_BYTES,
     MODELS,
     PROXIES,
     load_model,
@@ -122,7 +124,7 @@ def folder(path: Path, weights: bytes) -> Path:
 
 
 def test_local_models_are_identified_by_content_not_by_path(tmp_path: Path) -> None:
-    big = bytearray(3 * DIGEST_END_BYTES)
+    big = bytearray(DIGEST_WHOLE_BYTES + 1)
     one, two = folder(tmp_path / "one", bytes(big)), folder(tmp_path / "two", bytes(big))
     identity = model_identity("svd", str(one))
     assert identity.startswith("local:")
@@ -135,3 +137,44 @@ def test_local_models_are_identified_by_content_not_by_path(tmp_path: Path) -> N
     assert identity != model_identity("svd", str(two))
     (one / "extra.json").write_text("{}")
     assert identity != model_identity("svd", str(one))
+
+
+SCALE = {
+    "DIGEST_WHOLE_BYTES": 6144,
+    "DIGEST_END_BYTES": 1024,
+    "DIGEST_BLOCK_BYTES": 64,
+}  # a thousandth of the real ones: the same layout in files of kilobytes
+
+
+def test_changed_tensors_in_the_middle_of_a_big_file_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SCALE.items():
+        monkeypatch.setattr(cards, name, value)
+    size = 64 * 1024
+    model = folder(tmp_path / "model", bytes(size))
+    weights = model / "unet" / "weights.safetensors"
+    identity = model_identity("svd", str(model))
+    # Between the ends, any stretch longer than a gap between two blocks meets a block.
+    (ends, *blocks) = cards._digested_spans(size)
+    gap = blocks[1][0] - sum(blocks[0])
+    assert gap <= size / 63
+    for start in range(ends[1], size - 1024 - gap, 517):
+        changed = bytearray(size)
+        changed[start : start + gap + 1] = b"\1" * (gap + 1)
+        weights.write_bytes(changed)
+        assert identity != model_identity("svd", str(model)), start
+    # What the documentation says it can miss: a change between two blocks.
+    missed = bytearray(size)
+    missed[sum(blocks[0])] = 1
+    weights.write_bytes(missed)
+    assert identity == model_identity("svd", str(model))
+
+
+@pytest.mark.parametrize("size", [0, 1, 6 * 2**20, 6 * 2**20 + 1, 64 * 2**20 + 7, 30 * 2**30 + 5])
+def test_what_is_digested_lies_in_the_file_in_order(size: int) -> None:
+    spans = cards._digested_spans(size)
+    assert spans[0][0] == 0
+    assert sum(spans[-1]) == size
+    assert all(sum(one) <= other[0] for one, other in itertools.pairwise(spans))
+    assert sum(length for _, length in spans) <= 6 * 2**20
