@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from catalogs import retries
 from catalogs.builders.columns import nearest
 from catalogs.builders.source import build_source, open_source
 from catalogs.errors import ConfigError, StoreError
@@ -36,23 +37,22 @@ ROW_GROUP = 5_000
 def write_catalog(result: BuildResult | pa.Table, path: str | Path) -> None:
     """Write a catalog to a Parquet file or fsspec URL: zstd, row groups of 5,000, sorted by id.
 
-    The file appears whole or not at all. Raises StoreError where it cannot be written.
+    The file appears whole or not at all. Raises StoreError where it cannot be written, ConfigError
+    for an address that is not allowed.
     """
     import pyarrow.parquet as pq
 
-    from catalogs.images import local_path
+    from catalogs.addresses import check_address, filesystem_of, local_path
 
     table = conform(result if isinstance(result, pa.Table) else result.table)
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", row_group_size=ROW_GROUP)
     data = sink.getvalue()
-    target = local_path(str(path))
+    target = local_path(check_address(str(path)))
     try:
         if target is None:
-            import fsspec
-
-            filesystem, name = fsspec.core.url_to_fs(str(path))
-            filesystem.pipe_file(name, bytes(data))
+            filesystem, name = filesystem_of(str(path))
+            retries.attempt(lambda: filesystem.pipe_file(name, bytes(data)), f"writing {path}")
         else:
             _write_local(target, data)
     except (OSError, ImportError, ValueError) as error:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from errno import EACCES
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 from catalogs import retries
+from catalogs.addresses import (
+    PARQUET,
+    ParquetRef,
+    check_address,
+    join,
+    local_path,
+    open_url,
+    parse_ref,
+)
 from catalogs.errors import ConfigError, StoreError
 
-PARQUET = "parquet://"
 BATCH_ROWS = 16
 # Batches kept per open row group, so that readers a few rows apart do not start over.
 KEPT_BATCHES = 4
@@ -27,71 +33,22 @@ _large_lock = threading.Lock()
 _PLAIN_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
-@dataclass(frozen=True)
-class ParquetRef:
-    """Where an image lies inside a Parquet file; `row` counts from the row group's start."""
-
-    path: str
-    row_group: int
-    row: int
-    column: str = "image"
-
-    def uri(self) -> str:
-        """The reference as text: parquet://path#row_group=3&row=17."""
-        column = "" if self.column == "image" else f"&column={self.column}"
-        return f"{PARQUET}{self.path}#row_group={self.row_group}&row={self.row}{column}"
-
-
-def parse_ref(uri: str) -> ParquetRef:
-    """The parts of a parquet:// reference; raises ConfigError for one that is not complete."""
-    path, _, fragment = uri.removeprefix(PARQUET).rpartition("#")
-    values = dict(parse_qsl(fragment))
-    try:
-        group, row = int(values["row_group"]), int(values["row"])
-    except (KeyError, ValueError):
-        group = row = -1
-    if not path or group < 0 or row < 0:
-        raise ConfigError(
-            f"image_uri: {uri!r} is no Parquet reference; it reads "
-            "parquet://PATH#row_group=NUMBER&row=NUMBER."
-        )
-    return ParquetRef(path, group, row, values.get("column", "image"))
-
-
-def local_path(uri: str) -> Path | None:
-    """The local path that a path or file:// URL names; null for any other URL."""
-    if uri.startswith("file://"):
-        return Path(unquote(urlsplit(uri).path))
-    return None if "://" in uri else Path(uri)
-
-
 def read_image(uri: str, root: str | None = None) -> bytes:
     """The bytes of an image: a path, a file:// or fsspec URL, or a parquet:// reference.
 
     Relative paths are taken below `root` (a folder or URL). Raises FileNotFoundError for what is
     not there, PermissionError for what may not be read, StoreError when the store does not answer
-    (after several tries), ConfigError for http(s): downloading is a step of its own.
+    (after several tries), ConfigError for an address that `check_address` refuses.
     """
     if uri.startswith(PARQUET):
         ref = parse_ref(uri)
-        return _read_ref(ParquetRef(join(ref.path, root), ref.row_group, ref.row, ref.column))
+        return _read_ref(replace(ref, path=check_address(join(ref.path, root))))
     return read_file(join(uri, root))
-
-
-def join(uri: str, root: str | None) -> str:
-    """The uri below the root, unless it stands alone (absolute or a URL)."""
-    if not root or "://" in uri or Path(uri).is_absolute():
-        return uri
-    return f"{root.rstrip('/')}/{uri}"
 
 
 def read_file(uri: str) -> bytes:
     """All bytes of a path or URL; errors as `read_image`."""
-    if uri.startswith(("http://", "https://")):
-        raise ConfigError(
-            f"image_uri: {uri!r} is on the web; downloading is a separate step, "
-            "a catalog to animate names local files or a store."
-        )
+    check_address(uri)
     try:
         return retries.attempt(lambda: _read_whole(uri), f"reading {uri!r}", expected=_PLAIN_ERRORS)
     except FileNotFoundError as error:
@@ -111,18 +68,6 @@ def _read_whole(uri: str) -> bytes:
         return path.read_bytes()
     with open_url(uri) as stream:
         return bytes(stream.read())
-
-
-def open_url(uri: str) -> Any:
-    """An open binary file of an fsspec URL; raises ConfigError for an unknown or bare protocol."""
-    import fsspec
-
-    try:
-        return fsspec.open(uri, "rb").open()
-    except ImportError as error:
-        raise ConfigError(f"{uri!r} needs another package: {error}.") from error
-    except ValueError as error:
-        raise ConfigError(f"{uri!r} cannot be opened: {error}.") from error
 
 
 class _RowGroup:

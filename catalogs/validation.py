@@ -131,7 +131,7 @@ def printable(text: str, limit: int = 200) -> str:
 
 def check_table(table: pa.Table, source: str) -> ValidationReport:
     """Report on an existing catalog: ids, null shares, sizes, local image files that are gone."""
-    from catalogs.images import local_path
+    from catalogs.addresses import local_path
 
     report = ValidationReport(source=source, rows_in=table.num_rows)
     seen: set[str] = set()

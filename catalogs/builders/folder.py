@@ -203,7 +203,7 @@ def _identified(
 
 def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
     """Fill sha256, size and format of rows whose image is a local file; flag what is wrong."""
-    from catalogs.images import local_path
+    from catalogs.addresses import local_path
 
     found = [(row, local_path(str(row["image_uri"]))) for row in rows if row.get("image_uri")]
     local = [(row, path) for row, path in found if path is not None]

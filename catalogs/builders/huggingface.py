@@ -9,11 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalogs import retries
+from catalogs.addresses import ParquetRef, filesystem_of, local_path
 from catalogs.builders.columns import RowReader, resolve
 from catalogs.builders.names import repair_text
 from catalogs.builders.table import is_image
 from catalogs.errors import ConfigError
-from catalogs.images import ParquetRef, local_path
 from catalogs.validation import BuildResult, ValidationReport, finish
 
 _BATCH = 10_000
@@ -46,15 +47,12 @@ class _Source:
     """The Parquet files of a data set, local or behind fsspec, in the order of their names."""
 
     def __init__(self, location: str) -> None:
-        import fsspec
-
-        path = local_path(location)
-        self.is_local = path is not None
-        if path is not None:
-            location = str(path.expanduser().absolute())
+        self.is_local = local_path(location) is not None
+        self.fs, root = filesystem_of(location)
         try:
-            self.fs, root = fsspec.core.url_to_fs(location)
-            found = self.fs.find(root) if self.fs.isdir(root) else [root]
+            found = retries.attempt(
+                lambda: self.fs.find(root) if self.fs.isdir(root) else [root], "listing"
+            )
         except (ImportError, ValueError, OSError) as error:
             raise ConfigError(f"{location}: the data set cannot be listed: {error}.") from error
         self.files = sorted(file for file in found if file.endswith(".parquet"))
@@ -98,7 +96,9 @@ def _file_rows(
     import pyarrow.parquet as pq
 
     try:
-        parquet = pq.ParquetFile(source.fs.open(file, "rb"), pre_buffer=False)
+        parquet = retries.attempt(
+            lambda: pq.ParquetFile(source.fs.open(file, "rb"), pre_buffer=False), "opening"
+        )
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file}: this Parquet file cannot be read: {reason}") from error

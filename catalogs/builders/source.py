@@ -8,12 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalogs import retries
+from catalogs.addresses import check_address, local_path, open_url
 from catalogs.builders.folder import build_folder
 from catalogs.builders.huggingface import build_huggingface
 from catalogs.builders.table import SUFFIXES, build_table, is_image
 from catalogs.builders.wikiart import build_wikiart
 from catalogs.errors import ConfigError
-from catalogs.images import local_path, open_url
 from catalogs.validation import BuildResult
 
 
@@ -25,8 +26,7 @@ def build_source(
     `options` go to the builder. Raises ConfigError for what is missing or of no known kind.
     """
     location = str(path)
-    if location.startswith(("http://", "https://")):
-        raise ConfigError(f"{location}: sources on the web are not read; download it first.")
+    check_address(location)
     is_url = "://" in location and not location.startswith("file://")
     source = local_path(location) or Path()
     source = source.expanduser()
@@ -70,7 +70,14 @@ def _holds_images(location: str) -> bool:
     try:
         if "://" not in location:
             return any(is_image(field.type) for field in pq.read_schema(location))
-        with open_url(location) as stream:
-            return any(is_image(field.type) for field in pq.read_schema(stream))
+        schema = retries.attempt(lambda: _url_schema(location), f"reading {location}")
+        return any(is_image(field.type) for field in schema)
     except (pa.ArrowException, OSError):
         return False  # the builder says what is wrong with it
+
+
+def _url_schema(location: str) -> pa.Schema:
+    import pyarrow.parquet as pq
+
+    with open_url(location) as stream:
+        return pq.read_schema(stream)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalogs.addresses import PARQUET, join, local_path
 from catalogs.builders.columns import RowReader, nearest, resolve
 from catalogs.builders.folder import probe_rows
 from catalogs.errors import ConfigError, StoreError
-from catalogs.images import PARQUET, join, local_path, read_file
+from catalogs.images import read_file
 from catalogs.schema import SCHEMA, VERSION_KEY, conform
 from catalogs.validation import BuildResult, ValidationReport, finish, paused_collector, valid_id
 

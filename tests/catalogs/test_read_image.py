@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalogs import images
+from catalogs.addresses import ParquetRef, parse_ref
 from catalogs.errors import ConfigError, StoreError
-from catalogs.images import ParquetRef, parse_ref, read_image
+from catalogs.images import read_image
 
 
 def payload(number):

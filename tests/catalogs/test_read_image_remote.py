@@ -14,9 +14,12 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from catalogs import images, retries
-from catalogs.builders import build_table
+from catalogs.addresses import ParquetRef
+from catalogs.builders import build_huggingface, build_table
+from catalogs.catalog import build_source, write_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.images import read_file, read_image
+from catalogs.schema import table_from_rows
 
 s3fs = pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
@@ -79,8 +82,11 @@ def test_a_server_that_is_down_is_a_store_error(uri: str, monkeypatch: pytest.Mo
     with pytest.raises(StoreError, match="Could not connect"):
         read_image(uri)
     assert len(tries) == retries.TRIES - 1
-    with pytest.raises(ConfigError, match="Could not connect"):
-        build_table("s3://b/t.csv")
+    for build in (build_table, build_source, build_huggingface):
+        with pytest.raises(ConfigError, match="Could not connect"):
+            build("s3://b/t.parquet")
+    with pytest.raises(StoreError, match="Could not connect"):
+        write_catalog(table_from_rows([{"id": "a", "image_uri": "a.jpg"}]), "s3://b/t.parquet")
 
 
 class Blips:
@@ -131,7 +137,7 @@ def test_what_is_forbidden_stays_forbidden_at_once(blips: Blips) -> None:
 def test_a_group_is_read_on_after_a_failed_read(tmp_path: Path) -> None:
     values = [{"bytes": b"%d" % n, "path": None} for n in range(40)]
     pq.write_table(pa.table({"image": values}), tmp_path / "t.parquet")
-    group = images._RowGroup(images.ParquetRef(str(tmp_path / "t.parquet"), 0, 0))
+    group = images._RowGroup(ParquetRef(str(tmp_path / "t.parquet"), 0, 0))
 
     def broken() -> Iterator[object]:
         raise ConnectionResetError
