@@ -126,7 +126,7 @@ class _RowGroup:
 
 
 @lru_cache(maxsize=OPEN_GROUPS)
-def _open_group(path: str, row_group: int, column: str, _stamp: tuple[int, int]) -> _RowGroup:
+def _open_group(path: str, row_group: int, column: str, _stamp: object) -> _RowGroup:
     return _RowGroup(ParquetRef(path, row_group, 0, column))
 
 
@@ -152,7 +152,7 @@ def _ref_value(ref: ParquetRef) -> Any:
 
     path = local_path(ref.path)
     stat = path.stat() if path is not None else None
-    stamp = (stat.st_size, stat.st_mtime_ns) if stat else (0, 0)
+    stamp = (stat.st_size, stat.st_mtime_ns) if stat else ref.version
     try:
         group = _open_group(ref.path, ref.row_group, ref.column, stamp)
         if ref.row >= group.rows:

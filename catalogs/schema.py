@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
         ("source", pa.string()),
         ("source_id", pa.string()),
         ("source_revision", pa.string()),
-        # A path, an fsspec URL or parquet://file#row_group=3&row=17 (catalogs.images).
+        # A path, an fsspec URL or parquet://file#row_group=3&row=17 (catalogs.addresses).
         pa.field("image_uri", pa.string(), nullable=False),
         ("proxy_uri", pa.string()),
         ("mask_uri", pa.string()),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,11 @@ from catalogs.validation import BuildResult, ValidationReport, finish
 
 _BATCH = 10_000
 _README_LIMIT = 1 << 20
+# What filesystems call a mark of the content, and where there is none the time of writing.
+_VERSION_MARKS = (
+    *("ETag", "etag", "md5Hash", "content_md5", "blob_id"),
+    *("LastModified", "last_modified", "updated", "mtime", "created"),
+)
 
 
 def build_huggingface(
@@ -26,7 +33,8 @@ def build_huggingface(
 ) -> BuildResult:
     """Catalog of a Parquet file, or of all below a folder or fsspec URL, with an image column.
 
-    image_uri is parquet://file#row_group=..&row=..: no image byte is read. ClassLabel numbers
+    image_uri is parquet://file#row_group=..&row=..&version=..: no image byte is read; `version`
+    changes when the file is written anew, as the pictures in it may have. ClassLabel numbers
     become their names ("Unknown ..." becomes null); columns of known names fill the catalog's, the
     rest goes to `extra`. Without an id column ids are hf:<name>:<file>:<row>; `name` defaults to
     the data set's folder. Raises ConfigError where nothing fits.
@@ -49,6 +57,7 @@ class _Source:
     def __init__(self, location: str) -> None:
         self.is_local = local_path(location) is not None
         self.fs, root = filesystem_of(location)
+        self.fs.invalidate_cache()  # a listing kept by this process may be of an earlier build
         try:
             found = retries.attempt(
                 lambda: self.fs.find(root) if self.fs.isdir(root) else [root], "listing"
@@ -66,6 +75,17 @@ class _Source:
     def uri(self, file: str) -> str:
         """The file's place as an image reference names it."""
         return file if self.is_local else str(self.fs.unstrip_protocol(file))
+
+    def version(self, file: str) -> str:
+        """Which version of the file this is: hash of size and ETag, or of size and time."""
+        if self.is_local:
+            stat = Path(file).stat()
+            facts: list[Any] = [stat.st_size, stat.st_mtime_ns]
+        else:
+            info = retries.attempt(lambda: self.fs.info(file), f"reading {file}")
+            marks = (info[name] for name in _VERSION_MARKS if info.get(name))
+            facts = [info.get("size"), next(marks, None)]
+        return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
 
     def shard(self, file: str) -> str:
         """The file's name inside the data set, without its ending."""
@@ -114,8 +134,8 @@ def _file_rows(
     chosen = resolve(names, mapping, file)
     chosen.pop("image_uri", None)  # a path or URL column beside the image goes to extra
     reader = RowReader(names, chosen)
-    rows = _label_rows(parquet, source.uri(file), image, names)
-    for number, (ref, raw) in enumerate(rows):
+    whole = ParquetRef(source.uri(file), 0, 0, image, source.version(file))
+    for number, (ref, raw) in enumerate(_label_rows(parquet, whole, names)):
         for column, classes in labels.items():
             if column in raw:
                 raw[column] = _class_name(raw[column], classes)
@@ -129,18 +149,18 @@ def _file_rows(
 
 
 def _label_rows(
-    parquet: Any, uri: str, image: str, names: list[str]
+    parquet: Any, whole: ParquetRef, names: list[str]
 ) -> Iterator[tuple[ParquetRef, dict[str, Any]]]:
     """The rows' other columns with the place of their image, one row group after the other."""
     for group in range(parquet.num_row_groups):
         if not names:
             count = parquet.metadata.row_group(group).num_rows
-            yield from ((ParquetRef(uri, group, row, image), {}) for row in range(count))
+            yield from ((replace(whole, row_group=group, row=row), {}) for row in range(count))
             continue
         row = 0
         for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=names):
             for raw in batch.to_pylist(maps_as_pydicts="lossy"):
-                yield ParquetRef(uri, group, row, image), raw
+                yield replace(whole, row_group=group, row=row), raw
                 row += 1
 
 

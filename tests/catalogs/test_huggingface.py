@@ -58,9 +58,10 @@ def test_labels_ids_and_references(folder):
     rows = {row["id"]: row for row in result.table.to_pylist()}
     assert len(rows) == 50
     row = rows["hf:mywikiart:train-00001-of-00002:12"]
-    assert row["image_uri"] == (
-        f"parquet://{folder}/train-00001-of-00002.parquet#row_group=1&row=2"
-    )
+    place, _, version = row["image_uri"].partition("&version=")
+    assert place == f"parquet://{folder}/train-00001-of-00002.parquet#row_group=1&row=2"
+    assert len(version) == 16
+    assert read_image(place) == read_image(row["image_uri"])
     pixel = Image.open(io.BytesIO(read_image(row["image_uri"]))).getpixel((0, 0))
     assert pixel == (12, 1, 0)
     first = rows["hf:mywikiart:train-00000-of-00002:0"]
@@ -125,6 +126,33 @@ def test_names_from_side_files(tmp_path):
     infos = {"default": {"features": FEATURES}}
     (tmp_path / "dataset_infos.json").write_text(json.dumps(infos))
     assert build_huggingface(tmp_path).table["artist"].to_pylist() == [None, "Vincent van Gogh"]
+
+
+def test_a_file_written_anew_has_other_references(folder):
+    before = build_huggingface(folder).table
+    assert build_huggingface(folder).table.equals(before)
+    path = sorted(folder.iterdir())[1]
+    size = path.stat().st_size
+    pq.write_table(shard_table(shard=3), path, row_group_size=10)
+    assert abs(path.stat().st_size - size) < 1000
+    after = build_huggingface(folder).table
+    assert after["id"].equals(before["id"])
+    pairs = zip(before["image_uri"].to_pylist(), after["image_uri"].to_pylist(), strict=True)
+    assert [old == new for old, new in pairs] == [True] * 25 + [False] * 25
+
+
+def test_a_remote_file_written_anew_has_other_references():
+    memory = fsspec.filesystem("memory")
+    seen = set()
+    for shard in (1, 1, 2):
+        sink = io.BytesIO()
+        pq.write_table(shard_table(2, shard=shard), sink)
+        memory.pipe_file("/hf-new/t.parquet", sink.getvalue())
+        uri = build_huggingface("memory://hf-new/t.parquet").table["image_uri"][0].as_py()
+        assert build_huggingface("memory://hf-new").table["image_uri"][0].as_py() == uri
+        assert read_image(uri) == jpeg(0, shard)
+        seen.add(uri)
+    assert len(seen) == 3
 
 
 def test_through_a_url(folder):

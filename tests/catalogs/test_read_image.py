@@ -133,7 +133,8 @@ def test_unknown_protocols_are_refused():
     st.integers(0, 10**9),
     st.integers(0, 10**9),
     st.sampled_from(["image", "mask"]),
+    st.sampled_from(["", "0123456789abcdef"]),
 )
-def test_references_round_trip(path, group, row, column):
-    ref = ParquetRef(path, group, row, column)
+def test_references_round_trip(path, group, row, column, version):
+    ref = ParquetRef(path, group, row, column, version)
     assert parse_ref(ref.uri()) == ref
