@@ -120,15 +120,23 @@ def load_model(
 
 
 def load_proxy(name: str) -> Proxy:
-    """Return the named proxy; UnsupportedError names the nearest one when there is none."""
+    """Return the named proxy; UnsupportedError names the nearest one when there is none.
+
+    UnsupportedError also for "given": those pictures come with the catalog and need no maker.
+    """
     card = proxy_card(name)
     if card.name == "preview":
         from epa_core.proxies.preview import PreviewProxy
 
         return PreviewProxy()
-    from epa_core.proxies.given import GivenProxy, NoProxy
+    if card.name == "given":
+        raise UnsupportedError(
+            "The proxy 'given' makes no pictures; it stands for those that the catalog's "
+            "proxy_uri names."
+        )
+    from epa_core.proxies.none import NoProxy
 
-    return GivenProxy() if card.name == "given" else NoProxy()
+    return NoProxy()
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

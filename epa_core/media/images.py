@@ -60,24 +60,15 @@ class ImageLimits:
 DEFAULT_LIMITS: Final = ImageLimits()
 
 
-def decode_image(
-    data: bytes, limits: ImageLimits = DEFAULT_LIMITS, *, target_area: int | None = None
-) -> Image.Image:
+def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Image:
     """Decode untrusted bytes to an upright 8-bit sRGB picture of mode RGB, first frame only.
 
     Transparency is laid on white, embedded ICC profiles are applied, 16-bit and float samples are
-    scaled. With ``target_area`` (px) a large JPEG may come back smaller by 2, 4 or 8, but with at
-    least twice the sides that area asks for. The size is judged from the header, before any pixel
-    is decoded. Raises ItemError decode_failed, truncated, too_small, too_large, extreme_aspect.
+    scaled. The size is judged from the header, before any pixel is decoded. Raises ItemError
+    decode_failed, truncated, too_small, too_large, extreme_aspect.
     """
     source = _open(data)
     _check_size(source.width, source.height, limits)
-    if target_area is not None and source.format == "JPEG":
-        shrink = 2 * math.sqrt(target_area / (source.width * source.height))
-        if shrink < 1:
-            source.draft(
-                None, (math.ceil(source.width * shrink), math.ceil(source.height * shrink))
-            )
     try:
         source.load()
         orientation = _orientation(source)
@@ -106,17 +97,8 @@ def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.copy() if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def to_png(image: Image.Image) -> bytes:
-    """Encode as PNG, quickly (compression level 1), with nothing but pixels in it."""
-    buffer = io.BytesIO()
-    plain = image.convert("RGB") if image.mode != "RGB" else image.copy()
-    plain.info = {}
-    plain.save(buffer, format="PNG", compress_level=1)
-    return buffer.getvalue()
-
-
 def from_png(data: bytes) -> Image.Image:
-    """Decode what ``to_png`` made (mode RGB); any changed byte raises ItemError decode_failed."""
+    """Decode a PNG of our own (mode RGB); any changed byte raises ItemError decode_failed."""
     _check_png_chunks(data)  # Pillow skips the checksums of the pixel chunks
     try:
         image = _open(data, ("PNG",)).convert("RGB")

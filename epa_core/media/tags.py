@@ -5,16 +5,11 @@ lives in the WebP chunk "XMP ", in a JPEG APP1 segment, and in MP4 as a top-leve
 """
 
 import html
-import io
-import re
 import unicodedata
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-
-import av
-from PIL import Image
 
 SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 XMP_UUID: Final = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
@@ -143,37 +138,3 @@ def mp4_boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
             raise ValueError(f"the box at byte {position} does not fit into the file")
         yield data[position + 4 : position + 8], data[position + header : position + size]
         position += size
-
-
-def read_marking(data: bytes, name: str) -> dict[str, str]:
-    """Read the marking of a written file back; ``name`` tells its kind by the suffix.
-
-    Keys: digital_source_type, and item_id, key, config, title, description, rights, creator where
-    written. Empty when the file carries no marking. ValueError for another suffix.
-    """
-    suffix = name.rpartition(".")[2].lower()
-    if suffix == "mkv":
-        with av.open(io.BytesIO(data), "r") as container:
-            tags = {key.lower(): text for key, text in container.metadata.items()}
-        found = tags.get("digital_source_type")
-        return {"digital_source_type": found} if found else {}
-    if suffix == "mp4":
-        boxes = (body for kind, body in mp4_boxes(data) if kind == b"uuid")
-        packet = next((body[16:] for body in boxes if body[:16] == XMP_UUID), b"")
-    elif suffix in ("webp", "jpg", "jpeg"):
-        with Image.open(io.BytesIO(data), formats=("WEBP", "JPEG")) as image:
-            packet = image.info.get("xmp", b"")
-    else:
-        raise ValueError(f"no marking is written into {name!r}, only into mp4, mkv, webp and jpg")
-    return _parse_packet(packet.decode("utf-8"))
-
-
-def _parse_packet(packet: str) -> dict[str, str]:
-    """Read our own packet by its fixed shape; no XML parser meets a file from elsewhere."""
-    found = re.search(r'Iptc4xmpExt:DigitalSourceType="([^"]*)"', packet)
-    if not found:
-        return {}
-    marking = {"digital_source_type": found[1]}
-    marking.update(re.findall(r'\sepa:(\w+)="([^"]*)"', packet))
-    marking.update(re.findall(r"<dc:(\w+)><rdf:\w+><rdf:li[^>]*>([^<]*)<", packet))
-    return {name: html.unescape(text) for name, text in marking.items()}

@@ -33,8 +33,7 @@ class Motion:
     strength: float = 1.0
 
 
-# What the still prompt says, and what an unknown one gets.
-STILL: tuple[Motion, ...] = ()
+# What a prompt gets of which no word is known.
 BREATH: tuple[Motion, ...] = (Motion("breathe", "whole"),)
 
 _KIND_WORDS = {

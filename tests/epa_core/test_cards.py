@@ -54,8 +54,14 @@ def test_the_preview_loads_quietly_and_is_of_its_class() -> None:
 
 @pytest.mark.parametrize("name", PROXIES)
 def test_proxies_load(name: str) -> None:
-    assert callable(load_proxy(name).make)
     assert proxy_identity(name).startswith(f"{name}@")
+    if name == "given":
+        with pytest.raises(
+            UnsupportedError, match=r"'given' makes no pictures; .* proxy_uri names"
+        ):
+            load_proxy(name)
+    else:
+        assert callable(load_proxy(name).make)
 
 
 @pytest.mark.parametrize("read", [load_model, model_identity, model_card])

@@ -19,7 +19,6 @@ from epa_core.media.images import (
     decode_image,
     fit,
     from_png,
-    to_png,
 )
 
 
@@ -261,7 +260,6 @@ def test_an_embedded_profile_is_applied() -> None:
     image = decode_image(encoded(linear, "PNG", icc_profile=linear_profile()))
     assert np.abs(np.asarray(image, int) - 128).max() <= 2
     assert image.info == {}
-    assert "icc_profile" not in Image.open(io.BytesIO(to_png(image))).info
 
 
 def test_an_srgb_profile_changes_nothing_and_a_broken_one_is_ignored() -> None:
@@ -270,14 +268,6 @@ def test_an_srgb_profile_changes_nothing_and_a_broken_one_is_ignored() -> None:
         for image in (drawn(), drawn().convert("L")):
             decoded = decode_image(encoded(image, "PNG", icc_profile=profile))
             assert difference(decoded, image.convert("RGB")) < 1
-
-
-def test_a_large_jpeg_is_decoded_small() -> None:
-    data = encoded(drawn(2400, 1600), "JPEG", quality=95)
-    small = decode_image(data, target_area=300 * 200)
-    assert small.size == (600, 400)
-    assert difference(fit(small, (300, 200)), drawn(300, 200)) < 3
-    assert decode_image(data).size == (2400, 1600)
 
 
 @settings(max_examples=150, deadline=None)
@@ -331,7 +321,7 @@ def test_fit_is_exact() -> None:
 
 
 def test_png_round_trip_notices_any_changed_byte() -> None:
-    data = to_png(drawn(24, 16))
+    data = encoded(drawn(24, 16), "PNG", compress_level=1)
     assert difference(from_png(data), drawn(24, 16)) == 0
     for position in range(len(data)):
         damaged = bytearray(data)

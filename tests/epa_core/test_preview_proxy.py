@@ -8,8 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from epa_core.errors import ItemError
-from epa_core.proxies.given import GivenProxy, NoProxy
+from epa_core.proxies.none import NoProxy
 from epa_core.proxies.preview import USUAL, PreviewProxy, mood_of
 
 PAINTINGS = Path(__file__).parents[1] / "data" / "paintings"
@@ -70,16 +69,6 @@ def test_any_size_and_mode(size: tuple[int, int]) -> None:
     images = [Image.new(mode, size, 100) for mode in ("RGB", "L", "P")]
     proxies = PreviewProxy().make(images, [""] * 3, [0] * 3)
     assert [proxy.size for proxy in proxies] == [size] * 3
-
-
-def test_given_proxies_are_fitted_and_missing_ones_refused() -> None:
-    painting = load("boat.jpg")
-    given = painting.resize((40, 40)).convert("L")
-    (proxy,) = GivenProxy().make([painting], [""], [0], given=[given])
-    assert (proxy.size, proxy.mode) == (painting.size, "RGB")
-    with pytest.raises(ItemError, match="proxy_uri") as caught:
-        GivenProxy().make([painting], [""], [0], given=[None])
-    assert caught.value.code == "proxy_missing"
 
 
 def test_no_proxy_is_the_painting() -> None:

@@ -1,0 +1,13 @@
+"""The proxy that nobody paints: the painting itself."""
+
+from PIL import Image
+
+
+class NoProxy:
+    """Puts the painting itself on the proxy path, so that fusing blends it with itself."""
+
+    def make(
+        self, images: list[Image.Image], prompts: list[str], seeds: list[int]
+    ) -> list[Image.Image]:
+        """Return copies of the paintings."""
+        return [image.convert("RGB") for image in images]
