@@ -129,4 +129,6 @@ def filesystem_of(location: str) -> tuple[Any, str]:
 
 def absolute(path: str | Path) -> Path:
     """The path from the root on, without `..`; nothing is looked up, so links stay."""
-    return Path(os.path.normpath(Path(path).expanduser().absolute()))
+    whole = Path(path).expanduser().absolute()
+    # Some versions of normpath end at a NUL and would name another file.
+    return whole if "\0" in str(path) else Path(os.path.normpath(whole))

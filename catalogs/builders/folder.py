@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from catalogs.addresses import absolute, local_path
 from catalogs.builders.columns import artist, complete, known_genre
 from catalogs.builders.names import parse_stem
 from catalogs.errors import ConfigError
@@ -54,6 +55,8 @@ _CAMERA = frozenset(
         "screenshot",
     ]
 )
+# The key in `extra` that holds the SHA-256 of a local proxy file, in hex.
+PROXY_SHA256 = "proxy_sha256"
 _ORIENTATION_TAG = 0x0112
 
 
@@ -100,7 +103,7 @@ def build_folder(
 
 
 def _folder(root: str | Path) -> Path:
-    folder = Path(root).expanduser().absolute()
+    folder = absolute(root)
     if not folder.exists():
         raise ConfigError(f"{folder}: this folder does not exist.")
     if not folder.is_dir():
@@ -154,7 +157,7 @@ def _described(
     from catalogs.builders.table import read_rows
 
     found = next((folder / name for name in METADATA_NAMES if (folder / name).is_file()), None)
-    source = Path(metadata).expanduser().absolute() if metadata else found
+    source = absolute(metadata) if metadata else found
     if source is None:
         return {}
     out: dict[str, list[dict[str, Any]]] = {}
@@ -202,9 +205,10 @@ def _identified(
 
 
 def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
-    """Fill sha256, size and format of rows whose image is a local file; flag what is wrong."""
-    from catalogs.addresses import local_path
+    """Fill sha256, size and format of rows whose image is a local file; flag what is wrong.
 
+    Where the proxy is a local file its digest goes to `extra`, as PROXY_SHA256.
+    """
     found = [(row, local_path(str(row["image_uri"]))) for row in rows if row.get("image_uri")]
     local = [(row, path) for row, path in found if path is not None]
     workers = min(8, (os.cpu_count() or 1) + 2)
@@ -214,6 +218,20 @@ def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
             row.update(facts)
             if problem:
                 report.flag(problem, str(row["image_uri"]))
+        given = [(row, local_path(str(row["proxy_uri"]))) for row in rows if row.get("proxy_uri")]
+        proxies = [(row, path) for row, path in given if path is not None]
+        digests = pool.map(_file_sha256, [path for _, path in proxies])
+        for (row, _), digest in zip(proxies, digests, strict=True):
+            if digest:
+                others = [pair for pair in row.get("extra") or () if pair[0] != PROXY_SHA256]
+                row["extra"] = [*others, (PROXY_SHA256, digest)]
+
+
+def _file_sha256(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None
 
 
 def probe_file(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalogs.addresses import PARQUET, join, local_path
+from catalogs.addresses import PARQUET, absolute, join, local_path
 from catalogs.builders.columns import RowReader, nearest, resolve
 from catalogs.builders.folder import probe_rows
 from catalogs.errors import ConfigError, StoreError
@@ -226,12 +226,13 @@ def _pass_on(table: pa.Table, report: ValidationReport) -> BuildResult:
 
 def _folder_of(location: str) -> str:
     path = local_path(location)
-    return str(path.absolute().parent) if path is not None else location.rpartition("/")[0]
+    return str(absolute(path).parent) if path is not None else location.rpartition("/")[0]
 
 
 def _absolute(uri: str, base: str) -> str:
     if uri.startswith(PARQUET):
         file, _, fragment = uri.removeprefix(PARQUET).rpartition("#")
-        return f"{PARQUET}{join(file, base)}#{fragment}"
-    path = local_path(join(uri, base))
-    return str(path) if path is not None else join(uri, base)
+        return f"{PARQUET}{_absolute(file, base)}#{fragment}"
+    joined = join(uri, base)
+    path = local_path(joined)
+    return str(absolute(path)) if path is not None else joined

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from catalogs.addresses import absolute
 from catalogs.builders.columns import artist as artist_of
 from catalogs.builders.names import canonical, parse_stem, repair_text
 from catalogs.errors import ConfigError
@@ -201,7 +202,7 @@ class _Places:
         self.is_local = self.root is not None and "://" not in self.root
         self.folders: dict[str, dict[str, os.DirEntry[str]]] = {}
         if self.is_local:
-            base = Path(str(self.root)).expanduser().absolute()
+            base = absolute(str(self.root))
             if not base.is_dir():
                 raise ConfigError(f"{base}: this folder of images does not exist.")
             self.root = str(base)

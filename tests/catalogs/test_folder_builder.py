@@ -1,11 +1,13 @@
 """A folder of images as a catalog: nothing is lost without a word."""
 
+import hashlib
 import os
 
 import pytest
 from PIL import Image
 
 from catalogs.builders import build_folder
+from catalogs.builders.folder import PROXY_SHA256
 from catalogs.catalog import open_source
 from catalogs.errors import ConfigError
 from catalogs.images import read_image
@@ -150,6 +152,32 @@ def test_companions_belong_to_their_work(tmp_path):
     assert set(rows) == {"boat.jpg", "alone.proxy.jpg"}
     assert rows["boat.jpg"]["proxy_uri"] == str(proxy)
     assert rows["boat.jpg"]["mask_uri"] == str(mask)
+
+
+def test_a_proxy_is_known_by_its_bytes(tmp_path):
+    draw(tmp_path / "boat.jpg")
+    draw(tmp_path / "sea.jpg", colour="blue")
+    proxy = draw(tmp_path / "boat.proxy.jpg", colour="red")
+
+    def extras():
+        rows = by_name(build_folder(tmp_path))
+        return {name: dict(row["extra"] or ()) for name, row in rows.items()}
+
+    first = hashlib.sha256(proxy.read_bytes()).hexdigest()
+    assert extras() == {"boat.jpg": {PROXY_SHA256: first}, "sea.jpg": {}}
+    draw(proxy, colour="green")
+    assert extras()["boat.jpg"][PROXY_SHA256] not in ("", first)
+
+
+def test_addresses_have_no_dots(tmp_path):
+    draw(tmp_path / "in" / "a.jpg")
+    draw(tmp_path / "b.jpg", colour="blue")
+    (tmp_path / "in" / "metadata.csv").write_text("file_name,title\nx/../a.jpg,A\n../b.jpg,B\n")
+    rows = by_name(build_folder(tmp_path / "out" / ".." / "in"))
+    assert {row["image_uri"]: row["title"] for row in rows.values()} == {
+        str(tmp_path / "in" / "a.jpg"): "A",
+        str(tmp_path / "b.jpg"): "B",
+    }
 
 
 def test_image_uris_read_back(tmp_path, monkeypatch):

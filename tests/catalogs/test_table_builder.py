@@ -1,5 +1,6 @@
 """Any table as a catalog: columns found or mapped, hostile cells, damaged files."""
 
+import hashlib
 import json
 
 import pyarrow as pa
@@ -53,6 +54,24 @@ def test_mapping_wins_over_names(tmp_path):
     (row,) = rows_of(tmp_path / "t.csv", content, {"title": "caption", "id": "shelf"})
     assert (row["id"], row["title"]) == ("x", "Right")
     assert row["extra"] == [("title", "Wrong")]
+
+
+def test_proxies_are_known_by_their_bytes_and_addresses_have_no_dots(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "proxy.png").write_bytes(b"any bytes")
+    content = (
+        "file_name,proxy,proxy_sha256,wall\na/../a.jpg,p/../p/proxy.png,old,w\n"
+        "b.jpg,none.png,,\nparquet://p/../t.parquet#row_group=0&row=1,s3://b/../p.png,given,\n"
+    )
+    rows = {row["image_uri"]: row for row in rows_of(tmp_path / "p" / ".." / "t.csv", content)}
+    first = rows[str(tmp_path / "a.jpg")]
+    assert first["proxy_uri"] == str(tmp_path / "p" / "proxy.png")
+    digest = hashlib.sha256(b"any bytes").hexdigest()
+    assert first["extra"] == [("wall", "w"), ("proxy_sha256", digest)]
+    assert rows[str(tmp_path / "b.jpg")]["extra"] is None
+    far = rows[f"parquet://{tmp_path}/t.parquet#row_group=0&row=1"]
+    assert far["proxy_uri"] == "s3://b/../p.png"
+    assert far["extra"] == [("proxy_sha256", "given")]
 
 
 def test_wrong_mappings_name_the_nearest(tmp_path):
