@@ -1,0 +1,213 @@
+"""The stages of the method, each on its own (``epa_core.awakening`` runs them in a row).
+
+Latents between the stages are float32, on the CPU, one clip per painting without a batch axis
+(layout: ``epa_core.families``), so each stage can be stored and redone on its own. Whatever is
+random derives from a painting's own seed: its result does not depend on what it was batched with,
+and the caller's global random state is left alone.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.distill import VSDSState, alphas, distill, noised
+from epa_core.errors import UnsupportedError
+from epa_core.families import CallSettings, family_of
+from epa_core.fuse import Interpolation, fuse
+from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, update_count
+from epa_core.runner import Batch, Runner, runner_of
+from epa_core.seam import Window, WindowedScheduler, exchange, using
+from epa_core.settings import EPASettings
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+Frames = np.ndarray[Any, Any]
+
+PAPER_KAPPA0 = 14.6
+# A schedule that starts noisier has next to no signal at its first step: there, re-noising would
+# erase the fused latent (AnimateDiff starts at 25, SVD at 700, flow matching at infinity).
+_MAX_NATIVE_KAPPA = 30.0
+
+
+def _starts_with_signal(schedule: Sequence[NoiseLevel]) -> bool:
+    return schedule[0].kappa <= _MAX_NATIVE_KAPPA
+
+
+@torch.no_grad()
+def static_latents(
+    pipeline: "DiffusionPipeline", images: Sequence[Image.Image], call: CallSettings
+) -> list[Tensor]:
+    """The clip in which each painting stands still, before any distillation."""
+    family = family_of(pipeline)
+    family.check(pipeline, call)
+    clips = [family.encode(pipeline, image, call)[0].float().cpu() for image in images]
+    pipeline.maybe_free_model_hooks()
+    return clips
+
+
+@torch.no_grad()
+def distill_latents(
+    pipeline: "DiffusionPipeline",
+    images: Sequence[Image.Image],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    settings: EPASettings,
+    call: CallSettings,
+    *,
+    resume: Mapping[int, VSDSState] | None = None,
+    on_update: Callable[[int, VSDSState], None] | None = None,
+) -> list[Tensor]:
+    """One refined clip per entry: an image (a painting or a proxy), its prompt and its seed.
+
+    Entries go through one call together where the family batches. ``on_update`` gets the index of
+    a call's first entry and its state after each update; handed back as ``resume`` under that
+    index, with the same entries, the run goes on from there bit for bit.
+    """
+    if not images:
+        return []
+    runner = runner_of(pipeline, call, settings.num_inference_steps)
+    everything = Batch(images, prompts, seeds)
+    updates = _planned_updates(runner, everything, settings)
+    clips: list[Tensor] = []
+    for part in runner.parts(len(images)):
+        report = None if on_update is None else partial(on_update, part.start)
+        state = (resume or {}).get(part.start)
+        clips.extend(_distil_together(runner, everything.part(part), updates, state, report))
+    return clips
+
+
+@dataclass(frozen=True)
+class _Updates:
+    """The VSDS updates to make: noise level and alpha of each; kappas where they are matched."""
+
+    schedule: Sequence[NoiseLevel]
+    alphas: Sequence[float]
+    kappas: Sequence[float] | None
+
+
+def _planned_updates(runner: Runner, batch: Batch, settings: EPASettings) -> _Updates:
+    planned = runner.plan(batch)
+    schedule, kappas = planned.native(), None
+    without_signal = not _starts_with_signal(schedule)
+    if settings.levels == "matched" or (settings.levels == "auto" and without_signal):
+        kappas = paper_kappas(settings.p)
+        schedule = planned.matched(kappas) if kappas else ()
+    else:
+        schedule = schedule[: update_count(len(schedule), settings.p)]
+    curve, first, last = settings.alpha_curve, settings.alpha_first, settings.alpha_last
+    return _Updates(schedule, alphas(curve, len(schedule), first, last), kappas)
+
+
+def _distil_together(
+    runner: Runner,
+    batch: Batch,
+    updates: _Updates,
+    state: VSDSState | None,
+    on_update: Callable[[VSDSState], None] | None,
+) -> list[Tensor]:
+    static = torch.stack(static_latents(runner.pipeline, batch.images, runner.call))
+    if state is None:
+        eps = runner.noise(static, batch.seeds, "vsds")
+        state = VSDSState(runner.family.to_step(static), eps)
+    state = distill(
+        runner.pipeline,
+        lambda x: runner.run(batch, runner.pack(x, static)),
+        state,
+        updates.schedule,
+        updates.alphas,
+        kappas=updates.kappas,
+        on_update=on_update,
+    )
+    return list(runner.family.from_step(state.z.float().cpu(), static))
+
+
+@torch.no_grad()
+def animate_latents(
+    pipeline: "DiffusionPipeline",
+    paintings: Sequence[Image.Image],
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    real: Sequence[Tensor] | None,
+    proxy: Sequence[Tensor] | None,
+    settings: EPASettings,
+    call: CallSettings,
+) -> list[Tensor]:
+    """Final clean latents per painting, from the clips of its two paths.
+
+    ``proxy`` is not needed for variant V. For the baseline neither is (``real`` None), and the
+    pipeline's untouched call answers: the same bits as calling it with
+    ``torch.Generator().manual_seed(seed)``.
+    """
+    if not paintings:
+        return []
+    runner = runner_of(pipeline, call, settings.num_inference_steps)
+    everything = Batch(paintings, prompts, seeds)
+    fused = None if settings.variant == "baseline" else _fused(runner, real, proxy, settings)
+    start, t0 = _starting_point(runner, everything, settings) if fused is not None else ((), 0)
+    final: list[Tensor] = []
+    for part in runner.parts(len(paintings)):
+        batch = everything.part(part)
+        if fused is None:
+            latents = runner.run(batch)
+        else:
+            clips = torch.stack(fused[part])
+            noise = runner.noise(clips, batch.seeds, "renoise")
+            x = noised(runner.family.to_step(clips), noise, start[0])
+            window = Window(first=t0, expected=start)
+            scheduler = exchange(pipeline.scheduler, WindowedScheduler, window)
+            with using(pipeline, scheduler):
+                latents = runner.run(batch, runner.pack(x, clips))
+        final.extend(latents.float().cpu())
+    return final
+
+
+def _starting_point(
+    runner: Runner, batch: Batch, settings: EPASettings
+) -> tuple[tuple[NoiseLevel, ...], int]:
+    """The native levels from t0 on, and the index of t0."""
+    native = runner.plan(batch).native()
+    if settings.kappa0 is not None:
+        t0 = nearest(native, settings.kappa0)
+    else:
+        t0 = 0 if _starts_with_signal(native) else nearest(native, PAPER_KAPPA0)
+    return native[t0:], t0
+
+
+def _fused(
+    runner: Runner,
+    real: Sequence[Tensor] | None,
+    proxy: Sequence[Tensor] | None,
+    settings: EPASettings,
+) -> list[Tensor]:
+    if real is None or (proxy is None and settings.needs_proxy):
+        missing = "real" if real is None else "proxy"
+        raise UnsupportedError(
+            f"variant {settings.variant!r} needs the latents of the {missing} path."
+        )
+    # Caches may keep latents in half precision.
+    real = [clip.float() for clip in real]
+    if proxy is None or not settings.needs_proxy:
+        return real
+    how: Interpolation = "lerp" if settings.variant == "V+U" else "slerp"
+    return [
+        fuse(one, other.float(), runner.family.frame_axis, how)
+        for one, other in zip(real, proxy, strict=True)
+    ]
+
+
+@torch.no_grad()
+def decode_latents(
+    pipeline: "DiffusionPipeline", latents: Sequence[Tensor], call: CallSettings
+) -> list[Frames]:
+    """Final latents -> uint8 frames [F, H, W, 3], one clip at a time, as the pipeline decodes."""
+    family = family_of(pipeline)
+    clips = [family.frames(pipeline, clip[None], call) for clip in latents]
+    pipeline.maybe_free_model_hooks()
+    return clips
