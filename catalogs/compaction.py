@@ -7,11 +7,10 @@ leaves. Records are never covered: a name that held a failure, sealed and remove
 a slower worker's result later. Rows of records still there may be in the snapshot all the same.
 """
 
-import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from catalogs import paths
+from catalogs import documents, paths
 from catalogs.records import to_parquet, utc_text
 from catalogs.store import Store
 
@@ -52,8 +51,7 @@ def compact(
     covered = {**dict.fromkeys([*fresh, *numbered], since), **sources.covered}
     covered = {path: at for path, at in covered.items() if path not in expired}
     head = {"snapshot": paths.snapshot(seq), "created": since, "covered": covered}
-    data = json.dumps(head, sort_keys=True, indent=1).encode()
-    if not store.create(paths.head(seq), data, "application/json"):
+    if not store.create(paths.head(seq), documents.encode(head), documents.TYPE):
         return None
     store.delete(expired)
     return seq

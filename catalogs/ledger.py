@@ -9,7 +9,6 @@ before it deletes the records, so records are listed before the manifest is; an 
 listed and is gone when read means that someone sealed or compacted meanwhile, and all is read anew.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from catalogs import paths
+from catalogs import documents, paths
 from catalogs.compaction import compact
 from catalogs.errors import StoreError
 from catalogs.records import TIMINGS, Record, from_parquet, from_table, parse, to_table
@@ -64,6 +63,7 @@ class Row(NamedTuple):
 class Sources:
     """The objects a ledger was read from, and what the newest HEAD says of the others."""
 
+    files: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     manifest: tuple[str, ...] = ()
     covered: Mapping[str, str] = field(default_factory=dict)
@@ -101,7 +101,11 @@ class Ledger:
         """All rows there are, in reading order, as a pyarrow.Table of all or some columns."""
         import pyarrow as pa
 
-        tables = [from_parquet(data, names) for data in self._files]
+        names_of = dict(enumerate(self.sources.files))
+        tables = [
+            from_parquet(data, names, path=names_of.get(i, "a part of the manifest"))
+            for i, data in enumerate(self._files)
+        ]
         rest = to_table(self._leftovers)
         return pa.concat_tables([*tables, rest if names is None else rest.select(names)])
 
@@ -275,16 +279,15 @@ def _load_once(store: Store) -> Ledger | None:
     listed = [info.path for info in store.list(paths.RECORDS)]
     manifest = [info.path for info in store.list(paths.MANIFEST)]
     wishes = [info.path for info in store.list(paths.RETRIES)]
-    heads = [path for path in manifest if path.startswith(f"{paths.HEADS}/")]
-    head_data = store.get(heads[-1]) if heads else b"{}"
-    if head_data is None:
+    head = _newest_head(store, [p for p in manifest if p.startswith(f"{paths.HEADS}/")])
+    if head is None:
         return None
-    head = json.loads(head_data)
     # A record's name may be used anew, so no record is ever covered, whatever an old HEAD says.
-    covered = {p: t for p, t in head.get("covered", {}).items() if not paths.parse_record(p)}
+    covered = {p: t for p, t in head["covered"].items() if not paths.parse_record(p)}
     parts = [p for p in manifest if p.startswith(f"{paths.PARTS}/") and p not in covered]
     commits = [p for p in listed if paths.parse_record(p)]
-    files = _get_all(store, ([head["snapshot"]] if heads else []) + parts)
+    tables = [head["snapshot"], *parts] if head["snapshot"] else parts
+    files = _get_all(store, tables)
     facts, asked = _get_all(store, commits), _get_all(store, wishes)
     if None in files or None in facts or None in asked:
         return None
@@ -293,10 +296,25 @@ def _load_once(store: Store) -> Ledger | None:
         _log.warning("the record %s is damaged; its work counts as not done", path)
     good = [record for record in records.values() if record is not None]
     retries: Counter[str] = Counter()
-    for data in asked:
-        retries |= Counter(json.loads(data or b"{}").get("keys", {}))
-    sources = Sources(tuple(parts), tuple(manifest), covered)
-    return Ledger([data for data in files if data], good, retries, sources)
+    for path, data in zip(wishes, asked, strict=True):
+        retries |= Counter(documents.decode(data or b"", path, keys=dict)["keys"])
+    sources = Sources(tuple(tables), tuple(parts), tuple(manifest), covered)
+    return Ledger([data or b"" for data in files], good, retries, sources)
+
+
+def _newest_head(store: Store, heads: Sequence[str]) -> dict[str, Any] | None:
+    """The newest HEAD that can be read; None when it is gone. StoreError when all are damaged."""
+    for path in reversed(heads):
+        data = store.get(path)
+        if data is None:
+            return None
+        try:
+            return documents.decode(data, path, snapshot=str, covered=dict)
+        except StoreError as error:
+            if path == heads[0]:
+                raise
+            _log.warning("%s; the HEAD before it counts", error)
+    return {"snapshot": "", "covered": {}}
 
 
 def _get_all(store: Store, wanted: Sequence[str]) -> list[bytes | None]:

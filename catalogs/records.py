@@ -254,24 +254,35 @@ def conform(table: Any, columns: Sequence[str] | None = None) -> Any:
 
 
 def to_parquet(table: Any) -> bytes:
-    """Write a manifest table as Parquet (zstd): the same rows give the same bytes."""
+    """Write a manifest table as Parquet (zstd, checksums): the same rows give the same bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd", store_schema=True)
+    pq.write_table(table, sink, compression="zstd", store_schema=True, write_page_checksum=True)
     return bytes(sink.getvalue())
 
 
-def from_parquet(data: bytes, columns: Sequence[str] | None = None) -> Any:
-    """Read a manifest file of any schema version, all columns of this one or only those named."""
+def from_parquet(
+    data: bytes, columns: Sequence[str] | None = None, *, path: str = "the manifest file"
+) -> Any:
+    """Read a manifest file of any schema version, all columns of this one or only those named.
+
+    StoreError in one sentence, which names `path`, for a file that is damaged.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(data))
-    known = set(file.schema_arrow.names)
-    wanted = manifest_schema().names if columns is None else list(columns)
-    return conform(file.read(columns=[name for name in wanted if name in known]), columns)
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        known = set(file.schema_arrow.names)
+        wanted = manifest_schema().names if columns is None else list(columns)
+        table = file.read(columns=[name for name in wanted if name in known])
+        return conform(table, columns)
+    # Arrow's own errors, and what its Python parts make of damaged names and types.
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise StoreError(f"{path} is damaged, it is no readable manifest: {reason}") from error
 
 
 def __getattr__(name: str) -> Any:

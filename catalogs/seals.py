@@ -7,12 +7,11 @@ shard write the same part, or two parts that the ledger merges.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from catalogs import paths
+from catalogs import documents, paths
 from catalogs.errors import StoreError
 from catalogs.keys import digest_bytes
 from catalogs.records import Record, parse, to_parquet, to_table, utc_now
@@ -21,8 +20,6 @@ from catalogs.store import Store
 
 if TYPE_CHECKING:
     from catalogs.ledger import Ledger, Row
-
-_JSON = "application/json"
 
 
 def seal_shard(
@@ -51,7 +48,7 @@ def seal_shard(
         "sealed_at": utc_now(),
     }
     path = paths.seal(plan_key, shard_id)
-    if not store.create(path, _json(seal), _JSON):
+    if not store.create(path, documents.encode(seal), documents.TYPE):
         seal = _amend(store, path, seal)
     store.delete(facts)
     return seal
@@ -101,20 +98,21 @@ def _counts(rows: Iterable[Record]) -> dict[str, int]:
 def _amend(store: Store, path: str, seal: dict[str, Any]) -> dict[str, Any]:
     """Add a later part to the seal that stands; the seal informs, the parts are the facts."""
     data = store.get(path)
-    stands = json.loads(data) if data else {"parts": []}
+    stands = documents.decode(data, path, parts=list) if data is not None else {"parts": []}
     if set(seal["parts"]) <= set(stands["parts"]):
-        return stands if data else seal
+        return stands if data is not None else seal
     counts = Counter(stands.get("counts", {})) + Counter(seal["counts"])
     parts = sorted({*stands["parts"], *seal["parts"]})
     merged = {**seal, "parts": parts, "counts": dict(sorted(counts.items()))}
-    store.put(path, _json(merged), _JSON)
+    store.put(path, documents.encode(merged), documents.TYPE)
     return merged
 
 
 def finished(store: Store, plan_key: str) -> dict[str, Any] | None:
     """Give the seal of the whole plan, None while works remain. One request."""
-    data = store.get(paths.seal_all(plan_key))
-    return json.loads(data) if data is not None else None
+    path = paths.seal_all(plan_key)
+    data = store.get(path)
+    return documents.decode(data, path, counts=dict, codes=dict) if data is not None else None
 
 
 def seal_all(
@@ -134,7 +132,7 @@ def seal_all(
         "codes": dict(codes or {}),
         "sealed_at": utc_now(),
     }
-    store.create(paths.seal_all(plan_key), _json(seal), _JSON)
+    store.create(paths.seal_all(plan_key), documents.encode(seal), documents.TYPE)
     return seal
 
 
@@ -161,7 +159,10 @@ def reopen(store: Store, rows: Iterable[Row], *, reason: str = "") -> int:
     }
     taken = [paths.sequence_of(info.path) for info in store.list(paths.RETRIES)]
     first = max(taken, default=0) + 1
-    if not any(store.create(paths.retry(first + i), _json(wish), _JSON) for i in range(100)):
+    if not any(
+        store.create(paths.retry(first + i), documents.encode(wish), documents.TYPE)
+        for i in range(100)
+    ):
         raise StoreError(f"no free name for a retry in {store.url}")
     shards = {row.shard_id for row in chosen}
     store.delete(info.path for info in store.list(paths.SEALS) if _concerned(info.path, shards))
@@ -172,7 +173,3 @@ def _concerned(path: str, shards: Iterable[str]) -> bool:
     """Whether a seal speaks of a whole plan, or of a shard on the branch of one of `shards`."""
     name = path.rpartition("/")[2].removesuffix(".json")
     return name == "ALL" or any(same_branch(name, shard) for shard in shards)
-
-
-def _json(value: Mapping[str, Any]) -> bytes:
-    return json.dumps(value, sort_keys=True, indent=1).encode()
