@@ -28,6 +28,8 @@ AlphaCurve = Literal[
     "stepwise-decreasing", "stepwise-increasing", "linear-decreasing", "linear-increasing"
 ]
 
+_MAX_EPSILON_KAPPA = 1000.0
+
 
 @dataclass(frozen=True)
 class VSDSState:
@@ -73,7 +75,8 @@ def residual(kind: Prediction, output: Tensor, z: Tensor, eps: Tensor, level: No
     """eps_theta - eps at ``z_t = a z + s eps``, from the raw guided ``output``.
 
     Written as the output minus its own training target, times a factor: nothing is divided by a
-    (zero at the top of flow schedules) and nothing cancels in half precision.
+    (zero at the top of flow schedules) and nothing cancels in half precision. Sample prediction
+    needs s > 0; ``check_levels`` says where epsilon prediction has no meaning.
     """
     a, s = level.a, level.s
     if kind == "epsilon":
@@ -89,10 +92,29 @@ def residual(kind: Prediction, output: Tensor, z: Tensor, eps: Tensor, level: No
 def vsds(
     kind: Prediction, output: Tensor, z: Tensor, eps: Tensor, level: NoiseLevel, alpha: float
 ) -> Tensor:
-    """One VSDS update of the clean latent ``z``; alpha is clipped to the stable range."""
+    """One VSDS update of the clean latent ``z``; alpha is clipped to the stable range.
+
+    Without noise (s = 0) the weight is 0 and z stays, where a residual may be undefined.
+    """
+    if level.s == 0:
+        return z
     update = residual(kind, output, z, eps, level)
     update *= clip_alpha(alpha, level) * level.weight
     return z - update
+
+
+def check_levels(kind: Prediction, schedule: Sequence[NoiseLevel]) -> None:
+    """UnsupportedError where the network's prediction says nothing about the clip.
+
+    Without signal (a = 0) every other prediction makes the update exactly zero. Noise predicted
+    from pure noise however differs from eps by the network's error alone, which would move z at
+    full weight. Some schedulers keep a trace of signal (kappa 4096) in place of none.
+    """
+    if kind == "epsilon" and any(level.kappa > _MAX_EPSILON_KAPPA for level in schedule):
+        raise UnsupportedError(
+            "levels is 'native', but the schedule starts without signal, where a network that "
+            "predicts noise (epsilon) cannot be distilled; use 'auto' or 'matched'."
+        )
 
 
 def noised(z: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:

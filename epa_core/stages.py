@@ -16,11 +16,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from epa_core.distill import VSDSState, alphas, distill, noised
+from epa_core.distill import VSDSState, alphas, check_levels, distill, noised
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
-from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, update_count
+from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
 from epa_core.runner import Batch, Runner, runner_of
 from epa_core.seam import Window, WindowedScheduler, exchange, using
 from epa_core.settings import EPASettings
@@ -101,6 +101,7 @@ def _planned_updates(runner: Runner, batch: Batch, settings: EPASettings) -> _Up
         schedule = planned.matched(kappas) if kappas else ()
     else:
         schedule = schedule[: update_count(len(schedule), settings.p)]
+    check_levels(prediction_type(runner.pipeline.scheduler), schedule)
     curve, first, last = settings.alpha_curve, settings.alpha_first, settings.alpha_last
     return _Updates(schedule, alphas(curve, len(schedule), first, last), kappas)
 

@@ -1,11 +1,15 @@
 """VSDS: step sizes, one update in every parameterisation, and what is refused."""
 
+import functools
+from dataclasses import replace
+
 import diffusers
 import numpy as np
 import pytest
 import torch
-from tiny_pipelines import build
+from tiny_pipelines import build, picture
 
+from epa_core.awakening import EPASettings, distill_latents
 from epa_core.distill import VSDSState, alphas, clip_alpha, distill, residual, vsds
 from epa_core.errors import UnsupportedError
 from epa_core.noise_levels import NoiseLevel
@@ -83,9 +87,30 @@ def test_every_parameterisation_makes_the_same_update(kappa):
 def test_no_division_by_zero_signal():
     z, eps, out = random(1), random(2), random(3)
     top = NoiseLevel(1000, 0.0, 1.0)
-    for kind in ("v_prediction", "flow"):
+    for kind in ("v_prediction", "flow", "sample"):
         assert torch.equal(residual(kind, out, z, eps, top), torch.zeros(SHAPE).double())
         assert torch.equal(vsds(kind, out, z, eps, top, 10.0), z)
+
+
+def test_a_level_without_noise_changes_nothing():
+    z, eps, out = random(1), random(2), random(3)
+    for kind in ("epsilon", "v_prediction", "flow", "sample"):
+        assert torch.equal(vsds(kind, out, z, eps, NoiseLevel(0, 1.0, 0.0), 10.0), z)
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler"])
+def test_noise_predicted_without_signal_is_not_distilled(scheduler):
+    tiny = build("sparsectrl")
+    pipeline = tiny.pipeline
+    pipeline.scheduler = getattr(diffusers, scheduler).from_config(
+        pipeline.scheduler.config, rescale_betas_zero_snr=True, timestep_spacing="trailing"
+    )
+    run = functools.partial(distill_latents, pipeline, [picture(1)], [""], [1], call=tiny.call)
+    settings = EPASettings(num_inference_steps=4, p=0.5)
+    with pytest.raises(UnsupportedError, match=r"starts without signal.*use 'auto' or 'matched'"):
+        run(settings=replace(settings, levels="native"))
+    (clip,) = run(settings=settings)
+    assert clip.isfinite().all()
 
 
 HEUN = [
