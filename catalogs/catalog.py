@@ -1,13 +1,12 @@
-"""A catalog as a file: write it, read it back, name its content, select works, open any source."""
+"""A catalog as a file: write it, read it back, select works, open any source."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -18,13 +17,10 @@ from catalogs.errors import ConfigError, StoreError
 from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from catalogs.validation import BuildResult
 
 __all__ = [
     "build_source",
-    "catalog_digest",
     "open_source",
     "read_catalog",
     "select",
@@ -125,72 +121,6 @@ def _is_sorted(ids: pa.ChunkedArray) -> bool:
     import pyarrow.compute as pc
 
     return ids.length() < 2 or bool(pc.all(pc.less_equal(ids[:-1], ids[1:])).as_py())
-
-
-def catalog_digest(table: pa.Table) -> str:
-    """SHA-256 of a catalog's columns and values, in hex.
-
-    The same for equal content whatever the chunks, the file's compression or its metadata.
-    """
-    digest = hashlib.sha256()
-    for name in table.column_names:
-        column = table[name].combine_chunks()
-        digest.update(f"{name}\0{len(column)}\0".encode())
-        _update(digest, column)
-    return digest.hexdigest()
-
-
-def _update(digest: Any, array: pa.Array) -> None:
-    """Feed an array's nulls and values, each value once and independent of buffer layout."""
-    import pyarrow.compute as pc
-
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    digest.update(f"{array.null_count}\0".encode())
-    if array.null_count == len(array):
-        return
-    if array.null_count:
-        digest.update(_bytes(array.is_valid().cast(pa.uint8())))
-        array = array.drop_null()
-    kind = array.type
-    if pa.types.is_struct(kind):
-        for child in array.flatten():
-            _update(digest, child)
-    elif pa.types.is_map(kind):
-        digest.update(_lengths(array.offsets))
-        # flatten() of a map gives its entries; keys and items are its two fields.
-        _update(digest, array.keys)
-        _update(digest, array.items)
-    elif pa.types.is_list(kind):
-        digest.update(_bytes(pc.list_value_length(array)))
-        _update(digest, array.flatten())
-    elif pa.types.is_string(kind):
-        digest.update(_bytes(pc.binary_length(array)))
-        digest.update(_text_bytes(array))
-    elif pa.types.is_boolean(kind):
-        digest.update(_bytes(array.cast(pa.uint8())))
-    else:
-        digest.update(_bytes(array))
-
-
-def _bytes(array: pa.Array) -> bytes:
-    values: np.ndarray = array.to_numpy(zero_copy_only=False)
-    return values.astype(values.dtype.newbyteorder("<"), copy=False).tobytes()
-
-
-def _lengths(offsets: pa.Array) -> bytes:
-    import numpy as np
-
-    return np.diff(offsets.to_numpy(zero_copy_only=False)).astype("<i4").tobytes()
-
-
-def _text_bytes(array: pa.Array) -> memoryview:
-    """The characters of a string array without nulls, from the first used byte to the last."""
-    import numpy as np
-
-    _, offset_buffer, data = array.buffers()
-    offsets = np.frombuffer(offset_buffer, "<i4")[array.offset : array.offset + len(array) + 1]
-    return memoryview(data)[int(offsets[0]) : int(offsets[-1])] if data else memoryview(b"")
 
 
 def select(table: pa.Table, where: str | None = None, limit: int | None = None) -> pa.Table:

@@ -21,7 +21,7 @@ from catalogs import documents, paths
 from catalogs.compaction import compact
 from catalogs.errors import StoreError
 from catalogs.records import TIMINGS, Record, from_parquet, from_table, parse, to_table
-from catalogs.seals import finished, reopen, seal_all, seal_leftovers, seal_shard, sealed_shards
+from catalogs.seals import finished, reopen, seal_all, seal_leftovers, seal_shard
 from catalogs.store import Store
 
 __all__ = [
@@ -34,7 +34,6 @@ __all__ = [
     "seal_all",
     "seal_leftovers",
     "seal_shard",
-    "sealed_shards",
 ]
 
 _LOADS = 5

@@ -283,10 +283,3 @@ def from_parquet(
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise StoreError(f"{path} is damaged, it is no readable manifest: {reason}") from error
-
-
-def __getattr__(name: str) -> Any:
-    """Give `MANIFEST_SCHEMA` on first use: pyarrow costs more than the rest of this module."""
-    if name == "MANIFEST_SCHEMA":
-        return manifest_schema()
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

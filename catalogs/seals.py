@@ -136,13 +136,6 @@ def seal_all(
     return seal
 
 
-def sealed_shards(store: Store, plan_key: str) -> set[str]:
-    """Shards sealed under a plan. One listing."""
-    whole = paths.seal_all(plan_key)
-    listed = (info.path for info in store.list(paths.seals(plan_key)))
-    return {path.rpartition("/")[2].removesuffix(".json") for path in listed if path != whole}
-
-
 def reopen(store: Store, rows: Iterable[Row], *, reason: str = "") -> int:
     """Let failed rows be tried again; give back how many. Done rows are left as they are.
 

@@ -8,7 +8,7 @@ A shard is called "s" and its prefix in bits: "s" holds everything, "s01" a quar
 
 import hashlib
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NewType
 
 from catalogs.errors import ConfigError
@@ -48,13 +48,6 @@ def partition(item_ids: Sequence[ItemId | str], shard_size: int) -> dict[ShardId
         if first < middle:
             todo.append((first, middle, 2 * prefix, depth + 1))
     return shards
-
-
-def shard_of(item_id: ItemId | str, shards: Iterable[str]) -> ShardId | None:
-    """Find the one shard of a partition an id belongs to; None when its branch holds no shard."""
-    bits = f"s{item_hash(item_id):0{BITS}b}"
-    known = set(shards)
-    return next((ShardId(bits[:n]) for n in range(1, len(bits) + 1) if bits[:n] in known), None)
 
 
 def same_branch(one: str, other: str) -> bool:

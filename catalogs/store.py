@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 from catalogs import paths, retries
@@ -40,7 +39,6 @@ class Store:
     with full jitter (`backoff` seconds, doubling), then raised as StoreError.
     """
 
-    is_local = False
     backoff = retries.BACKOFF
 
     def __init__(self, url: str) -> None:
@@ -115,10 +113,6 @@ class Store:
     def uri(self, path: str) -> str:
         """Address of an object for other tools: an absolute local path, or a URL."""
         return f"{self.url}/{check_path(path)}"
-
-    def local_path(self, path: str) -> Path | None:
-        """Where the object lies on this machine's disk; None for a remote store."""
-        return None
 
     def check_writable(self) -> None:
         """Write and remove a small object; ConfigError in one sentence when that fails."""

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
 
 from catalogs.errors import ConfigError
-from catalogs.store import ObjectInfo, Store, check_path, unless_missing
+from catalogs.store import ObjectInfo, Store, unless_missing
 
 _TEMPORARY = ".tmp-"
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -19,15 +19,9 @@ _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, er
 class LocalStore(Store):
     """A folder: temporary file beside the target, then an atomic replace or hard link."""
 
-    is_local = True
-
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).expanduser().resolve()
         super().__init__(str(self.root))
-
-    def local_path(self, path: str) -> Path | None:
-        """Where the object lies on this machine's disk."""
-        return self.root / check_path(path)
 
     def check_writable(self) -> None:
         """Make the folder and write into it; ConfigError in one sentence when that fails."""

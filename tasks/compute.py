@@ -70,7 +70,11 @@ def load_pipeline(shard: Shard) -> DiffusionPipeline:
     """
     choice = shard.recipe.model
     pipeline = models.model(
-        choice.name, choice.source, choice.revision, choice.dtype, shard.execution.device
+        choice.name,
+        choice.source,
+        choice.revision,
+        choice.dtype or shard.recipe.card.dtype,
+        shard.execution.device,
     )
     known = inspect.signature(type(pipeline).__call__).parameters
     for option in choice.options:

@@ -29,7 +29,9 @@ class ModelChoice(Params):
     name: str = Field("preview", description="a model of `epa models`")
     source: str | None = Field(None, description="local folder or hub id of the weights")
     revision: str | None = Field(None, description="commit of the hub repository")
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="precision of the weights; model's own if empty"
+    )
     num_frames: int | None = Field(None, ge=1, le=1000, description="model's own if empty")
     guidance_scale: float | None = Field(None, ge=0, description="model's own if empty")
     options: dict[str, JsonValue] = Field({}, description="further arguments of the model's call")
@@ -68,7 +70,7 @@ class Recipe(Settings):
 
         return self.model_copy(
             update={
-                "model": filled(self.model, num_frames=card.num_frames),
+                "model": filled(self.model, num_frames=card.num_frames, dtype=card.dtype),
                 "prepare": filled(self.prepare, area=card.area, multiple=card.multiple),
                 "encode": filled(self.encode, fps=card.fps),
             }

@@ -25,7 +25,7 @@ from tasks.config import Recipe
 SOURCE_COLUMNS = ("image_uri", "image_sha256", "image_bytes")
 PROMPT_COLUMNS = ("prompt", "proxy_prompt")
 TAG_COLUMNS = ("title", "artist", "rights_statement", "license")
-COLUMNS = ("id", "proxy_uri", *SOURCE_COLUMNS, *PROMPT_COLUMNS, *TAG_COLUMNS)
+COLUMNS = ("id", "proxy_uri", "extra", *SOURCE_COLUMNS, *PROMPT_COLUMNS, *TAG_COLUMNS)
 
 Row = Mapping[str, Any]
 
@@ -58,7 +58,7 @@ class KeyChain:
         add("prepare", source=source_identity(row))
         paths = {"prepare": keys["prepare"]}
         if self.recipe.uses_proxy:
-            given = {"given": row["proxy_uri"] or ""} if self.recipe.proxy.name == "given" else {}
+            given = {"given": given_proxy(row)} if self.recipe.proxy.name == "given" else {}
             text = row["proxy_prompt"] or prompt
             add("proxy", prepare=keys["prepare"], prompt=text, **given)
         if self.recipe.variant != "baseline":
@@ -82,7 +82,7 @@ class KeyChain:
         facts: dict[str, Any] = {"source": source_identity(row), "prompt": row["prompt"]}
         facts |= {name: row[name] for name in ("proxy_prompt", *TAG_COLUMNS)}
         if self.recipe.proxy.name == "given":
-            facts["proxy_uri"] = row["proxy_uri"]
+            facts["given_proxy"] = given_proxy(row)
         return facts | self._settings
 
     @cached_property
@@ -142,6 +142,11 @@ def source_identity(row: Row) -> str:
     if row["image_sha256"]:
         return f"sha256:{row['image_sha256']}"
     return f"{row['image_uri']}#{row['image_bytes'] or ''}"
+
+
+def given_proxy(row: Row) -> str:
+    """The digest of the proxy that the catalog names, where the builder took it, else its place."""
+    return dict(row["extra"] or ()).get("proxy_sha256") or row["proxy_uri"] or ""
 
 
 def _keyer(stage: str, version: int, params: Mapping[str, Any], model: str = "") -> StageKeyer:

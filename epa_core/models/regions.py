@@ -110,6 +110,24 @@ def _foliage(lab: Array) -> Array:
     return _sharpen((leafy - low) / max(float(high - low), 1e-3), 0.2, 0.8)
 
 
+def _flowers(lab: Array) -> Array:
+    """Bright, coloured blobs above the middle that differ from their surroundings, and the green
+    around them; all foliage where there are hardly any."""
+    x, y = _grid(lab)
+    side = min(lab.shape[:2])
+    calm = cv2.GaussianBlur(lab, (0, 0), max(side * 0.012, 0.5))
+    around = cv2.GaussianBlur(lab, (0, 0), side * 0.25)
+    chroma = np.hypot(calm[..., 1], calm[..., 2])
+    blue = _logistic((-calm[..., 2] - 8) / 3)  # sky, water and china rather than petals
+    colour = np.linalg.norm((calm - around)[..., 1:], axis=-1)
+    petal = _logistic((colour - 14) / 4) * _logistic((chroma - 18) / 4) * (1 - blue)
+    place = _logistic(3 * (1 - ((x - 0.5) / 0.42) ** 2 - ((y - 0.42) / 0.4) ** 2))
+    bloom = cv2.GaussianBlur(petal * place, (0, 0), side * 0.03)
+    bloom = bloom / max(float(np.percentile(bloom, 98)), 0.15)
+    found = _sharpen(_guided(lab, bloom), 0.2, 0.6)
+    return found if float(found.mean()) > 0.03 else _foliage(lab)
+
+
 def _inside(lab: Array) -> Array:
     """1 in the picture, 0 near its border, where the paper of a print may show."""
     x, y = _grid(lab)
@@ -196,6 +214,7 @@ REGIONS: dict[str, Callable[[Array], Array]] = {
     "water": _below,
     "ground": _below,
     "foliage": _foliage,
+    "flowers": _flowers,
     "figures": _figures,
     "boats": _boats,
     "afloat": _afloat,

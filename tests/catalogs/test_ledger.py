@@ -22,7 +22,6 @@ from catalogs.ledger import (
     seal_all,
     seal_leftovers,
     seal_shard,
-    sealed_shards,
 )
 from catalogs.records import Record, commit, conform, from_table, to_parquet, to_table
 from catalogs.store import ObjectInfo, Store
@@ -53,6 +52,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def listed(store: Store, prefix: str) -> list[str]:
     return [info.path for info in store.list(prefix)]
+
+
+def sealed_shards(store: Store, plan_key: str) -> set[str]:
+    listed = (Path(info.path) for info in store.list(paths.seals(plan_key)))
+    return {path.stem for path in listed} - {"ALL"}
 
 
 def test_an_empty_collection_has_an_empty_ledger(store: Store) -> None:

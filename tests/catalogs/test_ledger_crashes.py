@@ -19,13 +19,18 @@ from crash_worker import DIED, SHARD_SIZE, WORKS, perform, run
 
 from catalogs import paths
 from catalogs.keys import digest_bytes
-from catalogs.ledger import finished, load, seal_leftovers, sealed_shards
+from catalogs.ledger import finished, load, seal_leftovers
 from catalogs.plan import Work, make_plan, plan_key
 from catalogs.records import from_table
 from catalogs.shards import partition
 from catalogs.store import Store
 
 ROOT = Path(__file__).parents[2]
+
+
+def sealed_shards(store: Store, plan_key: str) -> set[str]:
+    listed = (Path(info.path) for info in store.list(paths.seals(plan_key)))
+    return {path.stem for path in listed} - {"ALL"}
 
 
 def check(store: Store, works: list[Work] = WORKS, wasted: int | None = None) -> None:

@@ -139,12 +139,8 @@ def test_a_store_travels_to_another_process(store: Store) -> None:
 
 def test_addresses(tmp_path: Path) -> None:
     local, memory = Store.open(str(tmp_path)), Store.open("memory://room/out/")
-    assert local.is_local
-    assert local.local_path("a/b") == tmp_path / "a" / "b"
     assert local.uri("a/b") == str(tmp_path / "a" / "b")
     assert Store.open(f"file://{tmp_path}").url == local.url
-    assert not memory.is_local
-    assert memory.local_path("a") is None
     assert memory.uri("a") == "memory://room/out/a"
     memory.put("a", b"5")
     with fsspec.open(memory.uri("a")) as file:

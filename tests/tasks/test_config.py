@@ -25,6 +25,7 @@ ROW = {
     "prompt": "the water ripples",
     "proxy_prompt": None,
     "proxy_uri": None,
+    "extra": None,
     "title": "T",
     "artist": "A",
     "rights_statement": None,
