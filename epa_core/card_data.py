@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # Parts of cache keys: raise one whenever the same input would give other frames or proxies.
-PREVIEW_VERSION = "1"
+PREVIEW_VERSION = "2"
 PREVIEW_PROXY_VERSION = "1"
 GIVEN_PROXY_VERSION = "1"
 

@@ -94,7 +94,7 @@ def _swirl(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) 
 
 
 def _ripple(scene: Scene, motion: Motion, mask: Array, rng: np.random.Generator) -> None:
-    if motion.region in ("ground", "foliage"):  # wind in the grass: broad and upright
+    if motion.region in ("ground", "foliage", "flowers"):  # wind in the grass: broad and upright
         phase = TAU * (scene.x / (0.4 * scene.side) + 0.4 * scene.noise(rng, 0.3))
         oscillate(scene, mask, (0.018 * motion.strength, 0.004), phase, 1.5)
         return

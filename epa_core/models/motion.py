@@ -67,8 +67,9 @@ _NOUN_WORDS = {
     ("water", "flow"): "waterfall stream fountain brook cascade torrent",
     ("ground", "ripple"): "ground grass field wheat grain meadow corn sand dune earth hay",
     ("foliage", "sway"): (
-        "foliage branch branches tree flower garden forest plant rose bush cypress willow vine"
+        "foliage branch branches tree garden forest plant bush cypress willow vine"
     ),
+    ("flowers", "sway"): "flower bouquet rose tulip sunflower iris poppy poppies peony peonies",
     ("foliage", "flutter"): "leaf leaves petal blossom",
     ("boats", "rock"): "boat ship vessel sailboat rope mast gondola fleet barge",
     ("figures", "sway"): (
@@ -106,6 +107,9 @@ _NEARER = {"viewer", "us", "closer", "forward", "forwards"}
 _ZOOMS_IN = (["zoom", "in"], ["zooms", "in"], ["zooming", "in"])
 _FAST = {"storm", "heavy", "fast", "quickly", "wildly", "violently", "strong", "fierce", "great"}
 _SLOW = {"slow", "slowly", "slight", "slightly", "gently", "gentle", "softly", "soft", "little"}
+# "In a light breeze" speaks of the breeze, "in the light" of the light.
+_LIGHT_WIND = re.compile(r"\blight(?= (?:winds?|breezes?|airs?|gusts?|clouds?|mist|rain|snow)\b)")
+_AIR = re.compile(r"\bgentle airs?\b")
 _CUT = re.compile(r"[.,;:!?|]+|\b(?:and|as|while|when|with|then|but|under|through)\b")
 
 _KINDS = {word: kind for kind, words in _KIND_WORDS.items() for word in words.split()}
@@ -172,7 +176,8 @@ def parse_motion(prompt: str) -> tuple[Motion, ...]:
     waiting: list[tuple[str, str]] = []  # nouns whose verb comes in a later clause
     subjects: list[tuple[str, str]] = []
     rests = False
-    for clause in _CUT.split(prompt.lower()):
+    words = _AIR.sub("gentle wind", _LIGHT_WIND.sub("gentle", prompt.lower()))
+    for clause in _CUT.split(words):
         tokens = re.findall(r"[a-z]+", clause)
         if _is_still(tokens):
             rests, waiting = True, []

@@ -111,20 +111,17 @@ def _foliage(lab: Array) -> Array:
 
 
 def _flowers(lab: Array) -> Array:
-    """Bright, coloured blobs above the middle that differ from their surroundings, and the green
-    around them; all foliage where there are hardly any."""
+    """Blobs above the middle, coloured unlike the margins; foliage where there are hardly any."""
     x, y = _grid(lab)
     side = min(lab.shape[:2])
     calm = cv2.GaussianBlur(lab, (0, 0), max(side * 0.012, 0.5))
-    around = cv2.GaussianBlur(lab, (0, 0), side * 0.25)
-    chroma = np.hypot(calm[..., 1], calm[..., 2])
-    blue = _logistic((-calm[..., 2] - 8) / 3)  # sky, water and china rather than petals
-    colour = np.linalg.norm((calm - around)[..., 1:], axis=-1)
-    petal = _logistic((colour - 14) / 4) * _logistic((chroma - 18) / 4) * (1 - blue)
-    place = _logistic(3 * (1 - ((x - 0.5) / 0.42) ** 2 - ((y - 0.42) / 0.4) ** 2))
-    bloom = cv2.GaussianBlur(petal * place, (0, 0), side * 0.03)
-    bloom = bloom / max(float(np.percentile(bloom, 98)), 0.15)
-    found = _sharpen(_guided(lab, bloom), 0.2, 0.6)
+    margin = np.median(calm[(np.abs(x - 0.5) > 0.42) & (y < 0.7)], axis=0)
+    petal = _logistic((np.linalg.norm((calm - margin)[..., 1:], axis=-1) - 20) / 4)
+    petal *= _logistic(4 * (1 - ((x - 0.5) / 0.42) ** 2 - ((y - 0.38) / 0.36) ** 2))
+    petal *= _logistic((0.6 - y) * 40)  # not the vase
+    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side // 8 * 2 + 1,) * 2)
+    bloom = cv2.morphologyEx(petal, cv2.MORPH_CLOSE, brush)  # pale flowers among coloured ones
+    found = _sharpen(_guided(lab, cv2.GaussianBlur(bloom, (0, 0), side * 0.01)))
     return found if float(found.mean()) > 0.03 else _foliage(lab)
 
 

@@ -38,6 +38,10 @@ def said(prompt: str) -> set[tuple[str, str]]:
         ("slow zoom in", {("zoom", "whole")}),
         ("Snow falls softly through still air", {("fall", "whole")}),
         ("Clouds drift but the water stays still", {("drift", "sky")}),
+        ("Leaves and flowers sway in a light breeze", {("sway", "foliage"), ("sway", "flowers")}),
+        ("In a light breeze the leaves flutter", {("flutter", "foliage")}),
+        ("In light air the bouquet sways", {("sway", "flowers")}),
+        ("The light flickers in the wind", {("flicker", "light")}),
         ("Mill sails turn as clouds pass behind", {("turn", "figures"), ("drift", "sky")}),
     ],
 )
@@ -84,6 +88,10 @@ def test_slow_and_strong_words_scale() -> None:
         parse_motion(f"{word} waves roll")[0].strength for word in ("gentle", "blue", "heavy")
     )
     assert slow < usual < strong
+
+
+def test_a_light_wind_is_a_gentle_one() -> None:
+    assert parse_motion("In a light wind the grass ripples")[0].strength < 1
 
 
 def test_every_sentence_of_the_lexicon_is_understood() -> None:
