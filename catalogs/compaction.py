@@ -8,14 +8,12 @@ a slower worker's result later. Rows of records still there may be in the snapsh
 """
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from catalogs import documents, paths
+from catalogs.facts import Ledger, load
 from catalogs.records import to_parquet, utc_text
+from catalogs.rows import best_rows
 from catalogs.store import Store
-
-if TYPE_CHECKING:
-    from catalogs.ledger import Ledger
 
 GRACE = timedelta(days=7)
 
@@ -32,8 +30,6 @@ def compact(
     `least` is the number of new parts for which the writing is worth it. Objects covered
     for longer than `grace` by the HEADs before are deleted.
     """
-    from catalogs.ledger import load
-
     moment = now or datetime.now(UTC)
     ledger = load(store)
     sources = ledger.sources
@@ -57,10 +53,8 @@ def compact(
     return seq
 
 
-def _snapshot(ledger: "Ledger") -> bytes:
+def _snapshot(ledger: Ledger) -> bytes:
     """Write every attempt once, sorted by item."""
-    from catalogs.ledger import best_rows
-
     table = ledger.columns()
     table = table.take(best_rows(table, ("key", "attempt")))
     order = [(name, "ascending") for name in ("item_id", "key", "attempt")]

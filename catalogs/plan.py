@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from catalogs import records
+from catalogs.facts import Ledger
 from catalogs.keys import KEY_BYTES
-from catalogs.ledger import Ledger, Row
+from catalogs.rows import Row
 from catalogs.shards import ShardId, partition
 
 EXAMPLES = 10

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from catalogs import documents, paths
 from catalogs.errors import StoreError
+from catalogs.facts import Ledger
 from catalogs.keys import digest_bytes
 from catalogs.records import Record, parse, to_parquet, to_table, utc_now
+from catalogs.rows import Row
 from catalogs.shards import same_branch
 from catalogs.store import Store
-
-if TYPE_CHECKING:
-    from catalogs.ledger import Ledger, Row
 
 
 def seal_shard(

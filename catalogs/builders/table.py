@@ -14,6 +14,7 @@ import pyarrow as pa
 from catalogs.addresses import PARQUET, absolute, join, local_path
 from catalogs.builders.columns import RowReader, nearest, resolve
 from catalogs.builders.folder import probe_rows
+from catalogs.catalog_file import read_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, VERSION_KEY, conform
@@ -202,8 +203,6 @@ def _existing_catalog(location: str) -> pa.Table | None:
         return None
     if VERSION_KEY not in (schema.metadata or {}) and set(schema.names) != set(SCHEMA.names):
         return None
-    from catalogs.catalog import read_catalog
-
     return read_catalog(location)
 
 

@@ -1,0 +1,233 @@
+"""The ledger itself: all that is known to have been done, read from snapshot, parts and records.
+
+Facts only grow and their union does not depend on order, so no lock guards them. Several rows may
+speak of one key; the best counts (catalogs.rows).
+
+What was written is found whatever happens at the same time: a sealing worker writes the part
+before it deletes the records, so records are listed before the manifest is; an object that was
+listed and is gone when read means that someone sealed or compacted meanwhile, and all is read anew.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from catalogs import documents, paths
+from catalogs.errors import StoreError
+from catalogs.records import TIMINGS, Record, from_parquet, from_table, parse, to_table
+from catalogs.rows import ORDER, PLAIN, Row, best_rows, latest_rows
+from catalogs.store import Store
+
+_LOADS = 5
+_THREADS = 16
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The objects a ledger was read from, and what the newest HEAD says of the others."""
+
+    files: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    manifest: tuple[str, ...] = ()
+    covered: Mapping[str, str] = field(default_factory=dict)
+    """Objects a snapshot made superfluous -> when (UTC text)."""
+
+
+class Ledger:
+    """Rows of the snapshot, of the parts it does not cover, and of records not yet sealed.
+
+    `retries` maps keys to the last attempt whose failure no longer counts. `leftovers` are the
+    records not yet sealed, by shard. Columns beyond those of `Row` are decoded only when asked for.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[bytes] = (),
+        leftovers: Sequence[Record] = (),
+        retries: Mapping[str, int] | None = None,
+        sources: Sources | None = None,
+    ) -> None:
+        self._files = tuple(files)
+        self._leftovers = tuple(leftovers)
+        self.retries = dict(retries or {})
+        self.sources = sources or Sources()
+
+    @cached_property
+    def leftovers(self) -> dict[str, list[Record]]:
+        """Records not yet in a manifest part, by shard."""
+        shards: dict[str, list[Record]] = {}
+        for record in self._leftovers:
+            shards.setdefault(record.shard_id, []).append(record)
+        return shards
+
+    def columns(self, names: Sequence[str] | None = None) -> Any:
+        """All rows there are, in reading order, as a pyarrow.Table of all or some columns."""
+        import pyarrow as pa
+
+        names_of = dict(enumerate(self.sources.files))
+        tables = [
+            from_parquet(data, names, path=names_of.get(i, "a part of the manifest"))
+            for i, data in enumerate(self._files)
+        ]
+        rest = to_table(self._leftovers)
+        return pa.concat_tables([*tables, rest if names is None else rest.select(names)])
+
+    @cached_property
+    def _plain(self) -> Any:
+        return self.columns((*PLAIN, *ORDER))
+
+    @cached_property
+    def _best(self) -> Any:
+        """Positions of the best row of each key (numpy int64)."""
+        return best_rows(self._plain, ("key",))
+
+    @cached_property
+    def _rows(self) -> list[Row]:
+        table = self._plain.take(self._best)
+        columns = [table[name].to_pylist() for name in PLAIN]
+        return list(map(Row, self._best.tolist(), *columns))
+
+    @cached_property
+    def _by_key(self) -> dict[str, Row]:
+        return {row.key: row for row in self._rows}
+
+    @cached_property
+    def _current(self) -> dict[str, Row]:
+        """Latest row of each item among the best of its keys."""
+        table = self._plain.take(self._best)
+        return {self._rows[i].item_id: self._rows[i] for i in latest_rows(table).tolist()}
+
+    def __len__(self) -> int:
+        """Count the keys known."""
+        return len(self._best)
+
+    def find(self, key: str) -> Row | None:
+        """Best row of a key; None when nothing is known of it."""
+        return self._by_key.get(key)
+
+    def latest(self, item_id: str) -> Row | None:
+        """Row of an item that was finished last, under whatever key; None when there is none."""
+        return self._current.get(item_id)
+
+    def current(self, keys: Collection[str] | None = None) -> list[Row]:
+        """One row per item, the latest; or the rows of a plan's own keys. Sorted by item id."""
+        if keys is None:
+            chosen: Iterable[Row] = self._current.values()
+        else:
+            chosen = (self._by_key[key] for key in keys if key in self._by_key)
+        return sorted(chosen, key=lambda row: (row.item_id, row.key))
+
+    def table(self, keys: Collection[str] | None = None) -> Any:
+        """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
+        return _take(self.columns(), self.current(keys))
+
+    def history(self, item_id: str) -> list[Record]:
+        """Every attempt at one item, oldest first."""
+        import pyarrow.compute as pc
+
+        names = self._plain["item_id"]
+        places = pc.indices_nonzero(pc.equal(names, item_id))
+        # An attempt may be known twice: from the snapshot and from its record.
+        rows = from_table(self.columns().take(places))
+        found = {row.to_bytes(): row for row in rows}.values()
+        return sorted(found, key=lambda r: (r.finished_at or "", r.attempt))
+
+    def counts(self, keys: Collection[str] | None = None) -> Counter[tuple[str, str]]:
+        """How many current rows have a (status, code); the code is "" where there is none."""
+        return Counter((row.status, row.code or "") for row in self.current(keys))
+
+    def details(self, rows: Sequence[Row]) -> list[tuple[str | None, dict[str, str]]]:
+        """Recorded key material (JSON) and stage keys of some rows, in their order."""
+        if not rows:
+            return []
+        table = _take(self.columns(("material", "keys")), rows)
+        maps = table["keys"].combine_chunks()
+        names, values = maps.keys.to_pylist(), maps.items.to_pylist()
+        ends = maps.offsets.to_pylist()
+        return [
+            (material, dict(zip(names[start:end], values[start:end], strict=True)))
+            for material, start, end in zip(
+                table["material"].to_pylist(), ends[:-1], ends[1:], strict=True
+            )
+        ]
+
+    def seconds(self) -> dict[str, float]:
+        """Median seconds of each timing (`t_fetch`, ...) over the rows that are done."""
+        import pyarrow.compute as pc
+
+        table = self.columns(("status", *TIMINGS))
+        table = table.filter(pc.equal(table["status"], "done"))
+        medians = {name: pc.quantile(table[name], q=0.5)[0].as_py() for name in TIMINGS}
+        return {name: value for name, value in medians.items() if value is not None}
+
+
+def _take(table: Any, rows: Sequence[Row]) -> Any:
+    """Pick rows out of a table of all rows; an empty choice has a type, too."""
+    import numpy as np
+
+    return table.take(np.array([row.place for row in rows], dtype=np.int64))
+
+
+def load(store: Store) -> Ledger:
+    """Read the ledger: three listings, the newest HEAD, its snapshot, and what came after it."""
+    for _ in range(_LOADS):
+        ledger = _load_once(store)
+        if ledger is not None:
+            return ledger
+    raise StoreError(f"the manifest in {store.url} changes faster than it can be read")
+
+
+def _load_once(store: Store) -> Ledger | None:
+    """Read what is listed; None when some of it was sealed or compacted away meanwhile."""
+    listed = [info.path for info in store.list(paths.RECORDS)]
+    manifest = [info.path for info in store.list(paths.MANIFEST)]
+    wishes = [info.path for info in store.list(paths.RETRIES)]
+    head = _newest_head(store, [p for p in manifest if p.startswith(f"{paths.HEADS}/")])
+    if head is None:
+        return None
+    # A record's name may be used anew, so no record is ever covered, whatever an old HEAD says.
+    covered = {p: t for p, t in head["covered"].items() if not paths.parse_record(p)}
+    parts = [p for p in manifest if p.startswith(f"{paths.PARTS}/") and p not in covered]
+    commits = [p for p in listed if paths.parse_record(p)]
+    tables = [head["snapshot"], *parts] if head["snapshot"] else parts
+    files = _get_all(store, tables)
+    facts, asked = _get_all(store, commits), _get_all(store, wishes)
+    if None in files or None in facts or None in asked:
+        return None
+    records = {path: parse(data or b"") for path, data in zip(commits, facts, strict=True)}
+    for path in (path for path, record in records.items() if record is None):
+        _log.warning("the record %s is damaged; its work counts as not done", path)
+    good = [record for record in records.values() if record is not None]
+    retries: Counter[str] = Counter()
+    for path, data in zip(wishes, asked, strict=True):
+        retries |= Counter(documents.decode(data or b"", path, keys=dict)["keys"])
+    sources = Sources(tuple(tables), tuple(parts), tuple(manifest), covered)
+    return Ledger([data or b"" for data in files], good, retries, sources)
+
+
+def _newest_head(store: Store, heads: Sequence[str]) -> dict[str, Any] | None:
+    """The newest HEAD that can be read; None when it is gone. StoreError when all are damaged."""
+    for path in reversed(heads):
+        data = store.get(path)
+        if data is None:
+            return None
+        try:
+            return documents.decode(data, path, snapshot=str, covered=dict)
+        except StoreError as error:
+            if path == heads[0]:
+                raise
+            _log.warning("%s; the HEAD before it counts", error)
+    return {"snapshot": "", "covered": {}}
+
+
+def _get_all(store: Store, wanted: Sequence[str]) -> list[bytes | None]:
+    """Read many objects, several at a time; None for those that are gone."""
+    if len(wanted) < 4:
+        return [store.get(path) for path in wanted]
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger") as pool:
+        return list(pool.map(store.get, wanted))

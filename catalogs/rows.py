@@ -1,0 +1,86 @@
+"""Rows of the ledger as planning sees them, and which of several rows of one key counts.
+
+Done counts before anything else, then the higher attempt, then the earlier finish, then the
+smaller digest of its frames; what is still equal is decided by its values, never by its place.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+PLAIN = ("item_id", "key", "shard_id", "status", "code", "retryable", "attempt")
+# After these, order by what else planning looks at, so that the choice never depends on reading.
+ORDER = ("finished_at", "frames_sha256")
+_TIES = ("status", "code", "item_id", "shard_id", "retryable")
+
+
+class Row(NamedTuple):
+    """What planning needs of one row; `place` finds the rest in the ledger."""
+
+    place: int
+    item_id: str
+    key: str
+    shard_id: str
+    status: str
+    code: str | None
+    retryable: bool | None
+    attempt: int
+
+
+def best_rows(table: Any, group: Sequence[str]) -> Any:
+    """Positions of the best row of each group, ascending (numpy int64)."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = [table[name].combine_chunks().dictionary_encode().indices for name in group[:1]]
+    codes += [table[name].combine_chunks() for name in group[1:]]
+    if len(group) == 1 and len(pc.unique(table[group[0]])) == table.num_rows:
+        return np.arange(table.num_rows)
+    ranked = pa.table(
+        {
+            **{f"group{i}": code for i, code in enumerate(codes)},
+            "rank": pc.not_equal(table["status"], "done"),
+            "attempt": table["attempt"],
+            **{name: table[name] for name in (*ORDER, *_TIES)},
+        }
+    )
+    groups = [(f"group{i}", "ascending") for i in range(len(codes))]
+    order = [*groups, ("rank", "ascending"), ("attempt", "descending")]
+    return _first_of_groups(
+        ranked, order + [(name, "ascending") for name in (*ORDER, *_TIES)], len(codes)
+    )
+
+
+def latest_rows(table: Any) -> Any:
+    """Positions of the row of each item that was finished last, ascending (numpy int64)."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    items = table["item_id"].combine_chunks().dictionary_encode()
+    if len(items.dictionary) == table.num_rows:
+        return np.arange(table.num_rows)
+    ranked = pa.table(
+        {
+            "group0": items.indices,
+            "finished_at": table["finished_at"],
+            "rank": pc.not_equal(table["status"], "done"),
+            "key": table["key"],
+        }
+    )
+    order = [("group0", "ascending"), ("finished_at", "descending"), ("rank", "ascending")]
+    return _first_of_groups(ranked, [*order, ("key", "ascending")], 1)
+
+
+def _first_of_groups(ranked: Any, order: list[tuple[str, str]], depth: int) -> Any:
+    """Sort and keep the first row of each group, given as positions in reading order."""
+    import numpy as np
+    import pyarrow.compute as pc
+
+    places = pc.sort_indices(ranked, sort_keys=order).to_numpy()
+    starts = np.zeros(len(places), dtype=bool)
+    starts[:1] = True
+    for i in range(depth):
+        values = ranked[f"group{i}"].to_numpy()[places]
+        starts[1:] |= values[1:] != values[:-1]
+    return np.sort(places[starts]).astype(np.int64)
