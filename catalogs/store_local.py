@@ -4,15 +4,18 @@ import contextlib
 import errno
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
 
+from catalogs import paths
 from catalogs.errors import ConfigError
 from catalogs.store import ObjectInfo, Store, unless_missing
 
 _TEMPORARY = ".tmp-"
+_ABANDONED = 24 * 3600  # seconds after which no writer can still be at work on a file
 _NO_HARD_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -24,11 +27,27 @@ class LocalStore(Store):
         super().__init__(str(self.root))
 
     def check_writable(self) -> None:
-        """Make the folder and write into it; ConfigError in one sentence when that fails."""
+        """Make the folder and write into it; ConfigError in one sentence when that fails.
+
+        Temporary files that killed writers left among records, seals and manifest go.
+        """
         blocker = next((p for p in (self.root, *self.root.parents) if p.exists()), None)
         if blocker is not None and not blocker.is_dir():
             raise ConfigError(f"output {self.url} is not writable: {blocker} is a file.")
         super().check_writable()
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """Remove what writers that were killed left in the state's folders over a day ago."""
+        oldest = time.time() - _ABANDONED
+        for prefix in (paths.RECORDS, paths.SEALS, paths.MANIFEST, paths.RETRIES):
+            for folder, _, names in os.walk(self.root / prefix):
+                for name in names:
+                    if name.startswith(_TEMPORARY):
+                        path = Path(folder) / name
+                        with contextlib.suppress(OSError):
+                            if path.stat().st_mtime < oldest:
+                                path.unlink()
 
     def _get(self, path: str) -> bytes:
         return (self.root / path).read_bytes()

@@ -159,6 +159,26 @@ def test_a_leftover_temporary_file_is_no_object(tmp_path: Path) -> None:
     assert names(store.list("a")) == ["a/x"]
 
 
+def test_old_temporary_files_of_killed_writers_go(tmp_path: Path) -> None:
+    store = Store.open(str(tmp_path))
+    store.put("records/s/x.1.json", b"1")
+    store.put("videos/a/x", b"1")
+    files = [
+        tmp_path / folder / f"{store_local._TEMPORARY}{name}"
+        for folder in ("records/s", "videos/a")
+        for name in ("old", "new")
+    ]
+    for path in files:
+        path.write_bytes(b"half")
+        if path.name.endswith("old"):
+            os.utime(path, (time.time() - 90_000,) * 2)
+    old = tmp_path / "records" / "s" / "x.1.json"
+    os.utime(old, (0, 0))
+    store.check_writable()
+    assert [path.exists() for path in files] == [False, True, True, True]
+    assert old.exists()
+
+
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def no_space(handle: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
