@@ -49,7 +49,7 @@ def _animate(collection: Collection) -> Summary:
     collection.store.check_writable()
     publish_run(collection)
     plan = collection.plan
-    log.info("plan: %d works, %s", plan.total, dict(plan.counts))
+    log.info("plan: %d works (%s)", plan.total, spelled(plan.counts))
     shards: dict[str, Counter[str]] = {}
     to_draw = works_to_draw(collection)
     if to_draw:
@@ -61,6 +61,11 @@ def _animate(collection: Collection) -> Summary:
     summary = wrap_up(collection, time.monotonic() - started)
     publish_summary(summary)
     return summary
+
+
+def spelled(counts: Mapping[str, int]) -> str:
+    """Counts as a person says them: `5 done, 1 failed`."""
+    return ", ".join(f"{n} {what}" for what, n in counts.items()) or "nothing left to do"
 
 
 def works_to_draw(collection: Collection) -> dict[str, int]:
@@ -89,4 +94,4 @@ def _pass(
             total = shards.setdefault(shard_id, Counter())
             total.update(counts)
             total["seconds"] += round(time.monotonic() - start)
-            log.info("%s, shard %s: %s", name, shard_id, dict(counts))
+            log.info("%s, shard %s: %s", name, shard_id, spelled(counts))

@@ -7,19 +7,23 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from catalogs import paths
-from catalogs.catalog import build_source, write_catalog
+from catalogs.catalog import build_source, read_catalog, write_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.store import Store
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
 from tasks.runfile import load_run_file, parse_run
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger("epa")
 
@@ -30,6 +34,7 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig
     ``given`` are settings by dotted name. A run file that is there already keeps the settings that
     are not given again, so hand edits survive.
     """
+    _check_places(source, output)
     store = Store.open(output)
     tree = _existing(store)
     kept = [name for name in _flat(tree) if name not in given and name not in ("catalog", "output")]
@@ -43,14 +48,44 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig
         raise ConfigError(f"{source}: there are no pictures here.")
     Collection(run, store, chosen_works(run, result.table))  # a wrong filter or model, likewise
     store.check_writable()
-    if kept:
-        log.warning("kept from %s: %s", store.uri(paths.RUN_FILE), ", ".join(sorted(kept)))
+    flat = _flat(tree)
+    settings = ", ".join(f"{name}={flat[name]}" for name in sorted(kept) if name in flat)
+    if settings:
+        log.warning("kept from %s: %s", store.uri(paths.RUN_FILE), settings)
+    _warn_of_other_works(store, result.table)
     write_catalog(result, store.uri(paths.CATALOG))
     store.put(paths.CATALOG_REPORT, result.report.to_json().encode(), "application/json")
     for line in _dropped(result.report):
         log.warning(line)
     store.put(paths.RUN_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
     return run
+
+
+def _check_places(source: str, output: str) -> None:
+    """Refuse places that would mix what is read with what is written."""
+    for name, place in (("SOURCE", source), ("--output", output)):
+        if not place.strip():
+            raise ConfigError(f"{name} is empty; name a folder, a file or a URL")
+    if "://" in source or "://" in output:
+        return
+    read, written = Path(source).resolve(), Path(output).resolve()
+    if read.is_dir() and written.is_relative_to(read):
+        raise ConfigError(f"--output {output}: it lies in the folder of paintings {source}")
+
+
+def _warn_of_other_works(store: Store, table: pa.Table) -> None:
+    """Say that works of an earlier catalog leave the collection's page; their files stay."""
+    if store.head(paths.CATALOG) is None:
+        return
+    before = set(read_catalog(store.uri(paths.CATALOG))["id"].to_pylist())
+    gone = len(before - set(table["id"].to_pylist()))
+    if gone:
+        log.warning(
+            "%d of %d works of this collection are not in the new catalog; their videos stay in "
+            "the store but leave the gallery",
+            gone,
+            len(before),
+        )
 
 
 def open_run(location: str) -> RunConfig:
@@ -124,7 +159,7 @@ def _set(tree: dict[str, Any], name: str, value: Any) -> None:
 
 def _dropped(report: Any) -> list[str]:
     return [
-        f"{count} rows left out of the catalog: {reason}"
+        f"left out of the catalog: {count} with {reason.replace('_', ' ')}"
         for reason, count in report.dropped.items()
     ]
 

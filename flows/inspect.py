@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from difflib import get_close_matches
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from rich.console import Console
@@ -14,10 +14,12 @@ from rich.table import Table
 
 from catalogs.errors import ConfigError
 from catalogs.ledger import reopen
-from catalogs.records import Record, to_parquet
+from catalogs.records import Record, from_table, to_parquet
 from flows.collection import open_run
 from flows.report import escaped
 from tasks.collection import Collection
+
+_SHOWN = 10  # failed works that `epa status` lists
 
 
 def open_collection(location: str) -> Collection:
@@ -46,14 +48,13 @@ def print_status(location: str, *, as_json: bool = False) -> None:
     console.print(table)
     for code, count in sorted(codes.items()):
         console.print(f"  {count} failed: {escaped(code)}")
-    for item in _failed(collection)[:10]:
-        console.print(f"    {escaped(item)}")
-
-
-def _failed(collection: Collection) -> list[str]:
-    keys = {work.key for work in collection.works}
-    rows = collection.ledger.current(keys)
-    return [f"{row.item_id}  ({row.code})" for row in rows if row.status != "done"]
+    failed = [row.key for row in collection.ledger.current(keys) if row.status != "done"]
+    for record in from_table(collection.ledger.table(failed[:_SHOWN])):
+        place = PurePath(record.source_uri or "").name
+        about = f"{record.item_id}  {place}  {record.code}: {record.message}"
+        console.print(f"    {escaped(about)}")
+    if len(failed) > _SHOWN:
+        console.print(f"    and {len(failed) - _SHOWN} more; all of them: epa manifest OUT")
 
 
 def write_manifest(location: str, format: str, output: Path | None) -> None:
@@ -98,6 +99,7 @@ def _flat(table: Any) -> Any:
 def print_why(location: str, item: str) -> None:
     """The work's history, what its present key is made of, and what a run would do with it."""
     collection = open_collection(location)
+    item = _find(collection, item)
     work = next((work for work in collection.works if work.item_id == item), None)
     history = collection.ledger.history(item)
     if work is None and not history:
@@ -114,6 +116,17 @@ def print_why(location: str, item: str) -> None:
     console.print(f"now: [bold]{escaped(reason)}[/] (key {work.key})")
     for name, value in collection.material(work).items():
         console.print(f"  {name} = {escaped(json.dumps(value, ensure_ascii=False))}")
+
+
+def _find(collection: Collection, named: str) -> str:
+    """The id of the one work with this id, file name or title; what was given where none is."""
+    table = collection.table
+    ids, places = table["id"].to_pylist(), table["image_uri"].to_pylist()
+    if named in ids:
+        return named
+    columns = zip(ids, places, table["title"].to_pylist(), strict=True)
+    found = {i for i, place, title in columns if named in (PurePath(place).name, title)}
+    return found.pop() if len(found) == 1 else named
 
 
 def _attempt(record: Record) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from shlex import quote
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,7 +27,7 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
         table.add_row(escaped(reason), str(count), escaped(", ".join(plan.examples[reason][:3])))
     console.print(table)
     console.print(
-        f"{summary['pending']} of {plan.total} works to do in {len(plan.shards)} shards"
+        f"{summary['pending']} of {plan.total} works to do, in shards: {len(plan.shards)}"
         f"{_ahead(plan.seconds_estimate)}."
     )
 
@@ -41,8 +42,9 @@ def print_summary(summary: Summary, run: RunConfig) -> None:
     for code, count in sorted(summary.codes.items()):
         console.print(f"  {count} failed: {code}")
     if summary.failed:
-        console.print(f"See why with: epa status {run.output}; epa why {run.output} ITEM")
-        console.print(f"Try them again with: epa retry {run.output}")
+        place = quote(run.output)
+        console.print(f"See why with: epa status {place}; epa why {place} ITEM")
+        console.print(f"Try them again with: epa retry {place}")
     if run.model.name == "preview":
         console.print("These are previews, not the quality of a neural model (see `epa models`).")
     console.print(f"Gallery: {summary.gallery}")

@@ -12,6 +12,7 @@ from rich.table import Table
 from catalogs.errors import ConfigError
 from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
 from flows.report import escaped
+from tasks.config import ModelChoice, Prompts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,28 +25,33 @@ def awaken_file(
     output: Path,
     prompt: str,
     proxy: Path | None,
-    model: str,
-    weights: str | None,
+    model: ModelChoice,
     seed: int,
-    frames: int | None,
     steps: int,
 ) -> None:
     """Animate ``image`` into ``output``. Raises ConfigError, ItemError, UnsupportedError."""
     from tasks import encode
+    from tasks.commit import source_type
 
     if output.suffix.lower() not in _FILES:
         raise ConfigError(f"{output}: the file must end in {', '.join(_FILES)}")
+    if len(prompt) > Prompts().max_length:
+        raise ConfigError(f"--prompt has {len(prompt)} characters; at most 2000 are allowed")
     if not prompt.strip():
         raise ConfigError("--prompt is empty; say what moves, like 'clouds drift across the sky'")
     if not output.parent.is_dir():
         raise ConfigError(f"{output}: there is no folder {output.parent}")
-    clip = _awakened(image, prompt, proxy, model, weights, seed, frames, steps)
-    kind = output.suffix.lower()
+    clip = _awakened(image, prompt, proxy, model, seed, steps)
+    card, kind = model_card(model.name), output.suffix.lower()
     height, width = clip.shape[1:3]
     params = encode.Params(
-        fps=model_card(model).fps, archive=kind == ".mkv", preview_side=max(16, width, height)
+        fps=card.fps, archive=kind == ".mkv", preview_side=max(16, width, height)
     )
-    tags = {"title": f"{image.stem} (animated)", "description": prompt}
+    tags = {
+        "title": f"{image.stem} (animated)",
+        "description": prompt,
+        "source_type": source_type(card),
+    }
     try:
         output.write_bytes(encode.run(clip, params, tags).files[_FILES[kind]])
     except OSError as error:
@@ -56,10 +62,8 @@ def _awakened(
     image: Path,
     prompt: str,
     proxy: Path | None,
-    model: str,
-    weights: str | None,
+    model: ModelChoice,
     seed: int,
-    frames: int | None,
     steps: int,
 ) -> np.ndarray:
     from epa_core.awakening import EPASettings, awaken
@@ -67,7 +71,7 @@ def _awakened(
     from tasks import models, prepare
     from tasks import proxy as proxies
 
-    card = model_card(model)
+    card = model_card(model.name)
     size = prepare.Params(area=card.area, multiple=card.multiple)
     painting, original = prepare.run(_read(image), size, ImageLimits())
     if proxy is not None:
@@ -75,13 +79,13 @@ def _awakened(
     else:
         drawn = proxies.run(models.proxy_maker("preview"), [painting], [prompt], [seed])[0]
     [clip] = awaken(
-        models.model(model, weights, None, "float32", "auto"),
+        models.model(model.name, model.source, model.revision, card.dtype, "auto"),
         [painting],
         [drawn],
         prompt=prompt,
         seed=seed,
         settings=EPASettings(num_inference_steps=steps),
-        num_frames=frames or card.num_frames,
+        num_frames=model.num_frames or card.num_frames,
         width=painting.width,
         height=painting.height,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, get_args, get_origin
+
 import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -35,7 +37,10 @@ def _lines(name: str, field: FieldInfo, depth: int) -> str:
         inner = "".join(_lines(n, f, depth + 1) for n, f in kind.model_fields.items())
         doc = (kind.__doc__ or "").strip().splitlines()[0]
         return f"\n{pad}# {doc}\n{pad}{name}:\n{inner}"
-    note = f"  # {field.description}" if field.description else ""
+    notes = [field.description] if field.description else []
+    if get_origin(kind) is Literal:
+        notes.append(f"one of {', '.join(get_args(kind))}")
+    note = f"  # {'; '.join(notes)}" if notes else ""
     default = None if field.default is PydanticUndefined else field.default
     value = _EXAMPLES.get(name, default) if depth == 0 else default
     return f"{pad}{name}: {_scalar(value)}{note}\n"

@@ -19,6 +19,7 @@ from tasks.models import resolve_device
 from tasks.shard import Failure, Job, Shard, timed
 
 if TYPE_CHECKING:
+    from epa_core.cards import ModelCard
     from epa_core.media.video import Clip
     from tasks.compute import Awakening
 
@@ -167,7 +168,13 @@ def _tags(shard: Shard, job: Job) -> dict[str, str]:
         "item_id": job.work.item_id,
         "key": job.work.key,
         "config": shard.facts["config.digest"],
+        "source_type": source_type(shard.recipe.card),
     }
+
+
+def source_type(card: ModelCard) -> str:
+    """IPTC's term for what ``card``'s model makes: the embedded formula was trained on nothing."""
+    return "trainedAlgorithmicMedia" if card.weights else "algorithmicMedia"
 
 
 @cache

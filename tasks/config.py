@@ -122,7 +122,7 @@ class RunConfig(Recipe):
     output: str = Field(description="folder or object-store URL of the collection")
     title: str = Field("", description="heading of the gallery")
     where: str | None = Field(None, description="SQL condition on catalog columns")
-    limit: int | None = Field(None, ge=1, description="at most this many works")
+    limit: int | None = Field(None, ge=1, le=10**9, description="at most this many works")
     columns: dict[str, str] = Field({}, description="catalog column -> column of the given table")
     prompts: Prompts = Prompts()
     execution: Execution = Execution()

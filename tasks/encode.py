@@ -27,7 +27,7 @@ class Params(_Params):
     cross_fade_frames: int = Field(4, ge=1, le=64)
     archive: bool = Field(False, description="also write lossless frames.mkv (FFV1)")
     preview_side: int = Field(256, ge=16, le=4096, description="longer side of preview.webp")
-    mark_ai: bool = Field(True, description="mark the files as made by a trained model (IPTC)")
+    mark_ai: bool = Field(True, description="mark files as made by an algorithm (IPTC)")
 
 
 def run(frames: np.ndarray, params: Params, tags: Mapping[str, str]) -> Clip:

@@ -19,8 +19,10 @@ VERSION = 1
 class Params(_Params):
     """What decides the prepared painting besides its bytes."""
 
-    area: int | None = Field(None, ge=256, description="pixels of the canvas; model's own if empty")
-    multiple: int | None = Field(None, ge=1, description="sides are multiples of this")
+    area: int | None = Field(
+        None, ge=256, le=2**26, description="pixels of the canvas; model's own if empty"
+    )
+    multiple: int | None = Field(None, ge=1, le=1024, description="sides are multiples of this")
 
 
 def run(

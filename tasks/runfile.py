@@ -50,10 +50,14 @@ def parse_run(
     prompts = run.prompts
     if prompts.overrides:
         prompts = prompts.model_copy(update={"overrides": _resolve(base, prompts.overrides)})
+    model, source = run.model, run.model.source
+    if source and "://" not in base and (Path(base) / source).is_dir():  # else a hub id
+        model = model.model_copy(update={"source": _resolve(base, source)})
     update = {
         "catalog": _resolve(base, run.catalog),
         "output": _resolve(base, run.output),
         "prompts": prompts,
+        "model": model,
     }
     return run.model_copy(update=update)
 

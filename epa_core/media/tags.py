@@ -1,4 +1,4 @@
-"""What a file says about itself: title and rights, and that a trained model made the pictures.
+"""What a file says about itself: title and rights, and that an algorithm made the pictures.
 
 The marking is the IPTC digital source type as an XMP property (Iptc4xmpExt:DigitalSourceType). XMP
 lives in the WebP chunk "XMP ", in a JPEG APP1 segment, and in MP4 as a top-level ``uuid`` box.
@@ -11,9 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-SOURCE_TYPE: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+_VOCABULARY: Final = "http://cv.iptc.org/newscodes/digitalsourcetype/"
+# Terms of the vocabulary, and the comment a file carries when the catalog gives none: made by a
+# model trained on sampled content, or by a formula that was trained on nothing.
+SOURCE_TYPES: Final = {
+    "trainedAlgorithmicMedia": "AI-generated animation of a painting",
+    "algorithmicMedia": "Animation of a painting, computed by a formula",
+}
 XMP_UUID: Final = uuid.UUID("be7acfcb-97a9-42e8-9c71-999491e3afac").bytes
-DEFAULT_COMMENT: Final = "AI-generated animation of a painting"
 
 # Longest text kept, in characters: catalogs hold whole essays, players show a line, and all of it
 # together, escaped, has to fit the 65 kB of one JPEG segment.
@@ -57,6 +62,18 @@ class VideoTags:
     key: str = ""
     config: str = ""
     date: str = ""
+    source_type: str = "trainedAlgorithmicMedia"
+
+    def __post_init__(self) -> None:
+        if self.source_type not in SOURCE_TYPES:
+            raise ValueError(
+                f"source_type is {self.source_type!r}; allowed are {', '.join(SOURCE_TYPES)}"
+            )
+
+    @property
+    def source_uri(self) -> str:
+        """The IPTC digital source type as a URI."""
+        return _VOCABULARY + self.source_type
 
 
 def clean_text(text: str, limit: int) -> str:
@@ -90,7 +107,7 @@ def container_metadata(tags: VideoTags, *, mark_ai: bool) -> dict[str, str]:
         for name, label in (("item_id", "item"), ("key", "key"), ("config", "config"))
         if name in fields
     )
-    comment = fields.get("comment", DEFAULT_COMMENT if mark_ai else "")
+    comment = fields.get("comment", SOURCE_TYPES[tags.source_type] if mark_ai else "")
     comment = " ".join(part for part in (comment, f"[epa {origin}]" if origin else "") if part)
     if comment:
         metadata["comment"] = comment
@@ -98,9 +115,9 @@ def container_metadata(tags: VideoTags, *, mark_ai: bool) -> dict[str, str]:
 
 
 def xmp_packet(tags: VideoTags) -> bytes:
-    """Return the UTF-8 XMP packet that marks a picture as made by a trained model."""
+    """Return the UTF-8 XMP packet that marks a picture as made by an algorithm."""
     fields = {name: html.escape(text) for name, text in clean_tags(tags).items()}
-    attributes = f'\n Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"'
+    attributes = f'\n Iptc4xmpExt:DigitalSourceType="{tags.source_uri}"'
     for name in ("item_id", "key", "config"):
         if name in fields:
             attributes += f'\n epa:{name}="{fields[name]}"'

@@ -23,7 +23,6 @@ from PIL import Image
 from epa_core.errors import ItemError
 from epa_core.media.loops import LOOPS, Loop, loop_frames
 from epa_core.media.tags import (
-    SOURCE_TYPE,
     VideoTags,
     append_xmp_box,
     container_metadata,
@@ -106,7 +105,7 @@ def encode_clip(frames: Frames, settings: EncodeSettings, tags: VideoTags) -> Cl
             "poster.jpg": _encode_jpeg(frames[0], xmp),
         }
         if settings.archive:
-            files["frames.mkv"] = _encode_ffv1(frames, settings, metadata)
+            files["frames.mkv"] = _encode_ffv1(frames, settings, metadata, tags.source_uri)
         info = _check_mp4(mp4, _even(shown), settings)
         if settings.archive:
             _check_ffv1(files["frames.mkv"], frames)
@@ -190,14 +189,16 @@ def _to_yuv(frames: Frames, fps: int) -> Iterator[av.VideoFrame]:
         yield graph.pull()
 
 
-def _encode_ffv1(frames: Frames, settings: EncodeSettings, metadata: Mapping[str, str]) -> bytes:
+def _encode_ffv1(
+    frames: Frames, settings: EncodeSettings, metadata: Mapping[str, str], source_uri: str
+) -> bytes:
     """FFV1 level 3 with a checksum per slice, every frame a key frame, in Matroska."""
     buffer = io.BytesIO()
     options = {"fflags": "+bitexact"}
     with av.open(buffer, "w", format="matroska", options=options) as container:
         container.metadata.update(metadata)
         if settings.mark_ai:
-            container.metadata["DIGITAL_SOURCE_TYPE"] = SOURCE_TYPE
+            container.metadata["DIGITAL_SOURCE_TYPE"] = source_uri
         stream = container.add_stream("ffv1", rate=settings.fps)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "bgr0"

@@ -59,6 +59,7 @@ def _quiet_defaults() -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "epa",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # our lines before and after a flow
     }
     if "PREFECT_API_URL" not in os.environ:
         # Without a server nobody reads Prefect's own lines; with one they are its pages' log.

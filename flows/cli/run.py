@@ -40,10 +40,13 @@ def animate(
     source_of_model: Annotated[
         str | None, typer.Option("--weights", help="local folder or hub id of the model's weights")
     ] = None,
+    revision: Annotated[str | None, typer.Option(help="commit of the hub repository")] = None,
     proxy: Annotated[str | None, typer.Option(help="a proxy of `epa models`")] = None,
     prompt: Annotated[str | None, typer.Option(help="one motion prompt for all works")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition on catalog columns")] = None,
-    limit: Annotated[int | None, typer.Option(help="at most this many works", min=1)] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="at most this many works", min=1, max=10**9)
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="seed of the run", min=0)] = None,
     settings: Annotated[
         list[str] | None,
@@ -56,6 +59,7 @@ def animate(
     given: dict[str, Any] = {
         "model.name": model,
         "model.source": source_of_model,
+        "model.revision": revision,
         "proxy.name": proxy,
         "prompts.text": prompt,
         "where": where,

@@ -22,13 +22,16 @@ def awaken(
     model: Annotated[str, typer.Option(help="a model of `epa models`")] = "preview",
     weights: Annotated[str | None, typer.Option(help="its local folder or hub id")] = None,
     seed: Annotated[int, typer.Option(help="seed", min=0)] = 0,
-    frames: Annotated[int | None, typer.Option(help="number of frames", min=1)] = None,
-    steps: Annotated[int, typer.Option(help="sampler steps", min=1)] = 25,
+    revision: Annotated[str | None, typer.Option(help="commit of the hub repository")] = None,
+    frames: Annotated[int | None, typer.Option(help="number of frames", min=1, max=1000)] = None,
+    steps: Annotated[int, typer.Option(help="sampler steps", min=1, max=1000)] = 25,
 ) -> None:
     """Animate one painting into one file."""
     from flows.single import awaken_file
+    from tasks.config import ModelChoice
 
-    awaken_file(image, output, prompt, proxy, model, weights, seed, frames, steps)
+    choice = ModelChoice(name=model, source=weights, revision=revision, num_frames=frames)
+    awaken_file(image, output, prompt, proxy, choice, seed, steps)
     typer.echo(f"wrote {output}")
 
 

@@ -14,6 +14,7 @@ from catalogs.errors import ConfigError
 from catalogs.images import read_file, read_image
 from catalogs.prompts import assign_prompts
 from catalogs.schema import table_from_rows
+from catalogs.validation import check_table
 
 HOSTILE = [
     "simplecache::{web}",
@@ -87,6 +88,17 @@ def test_sources_and_targets_obey_the_same_list(uri: str, web: str) -> None:
 @pytest.mark.parametrize("uri", FINE)
 def test_files_and_stores_are_allowed(uri: str) -> None:
     assert check_address(uri) == uri
+
+
+def test_a_check_of_a_catalog_names_them(tmp_path: Path) -> None:
+    (tmp_path / "here.jpg").write_bytes(b"x")
+    uris = [
+        *("zip://a::http://x/y", "parquet://ftp://h/a#row_group=0&row=0", "https://x/y.jpg"),
+        *("parquet:///a.parquet#row_group=0&row=0", "s3://b/a", "a.jpg"),
+        *(str(tmp_path / "here.jpg"), str(tmp_path / "gone.jpg")),
+    ]
+    table = table_from_rows([{"id": f"{n}", "image_uri": uri} for n, uri in enumerate(uris)])
+    assert check_table(table, "t").flagged == {"bad_reference": 3, "missing_file": 1}
 
 
 def test_a_references_file_is_no_reference(tmp_path: Path) -> None:

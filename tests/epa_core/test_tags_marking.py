@@ -18,7 +18,6 @@ from PIL import Image
 
 from epa_core.media.tags import (
     MAX_LENGTH,
-    SOURCE_TYPE,
     XMP_UUID,
     VideoTags,
     append_xmp_box,
@@ -75,7 +74,7 @@ def test_every_file_carries_the_marking() -> None:
     clip = encode_clip(FRAMES, EncodeSettings(archive=True), ODD)
     for name, data in clip.files.items():
         marking = read_marking(data, name)
-        assert marking["digital_source_type"] == SOURCE_TYPE
+        assert marking["digital_source_type"] == VideoTags().source_uri
         if name != "frames.mkv":
             assert marking["title"] == ODD.title
             assert marking["creator"] == ODD.artist
@@ -153,7 +152,7 @@ def test_any_text_gives_well_formed_xmp(title: str, artist: str, item_id: str) -
     tags = VideoTags(title=title, artist=artist, item_id=item_id)
     packet = xmp_packet(tags)
     values = xmp_values(packet)
-    assert values["DigitalSourceType"] == SOURCE_TYPE
+    assert values["DigitalSourceType"] == VideoTags().source_uri
     cleaned = clean_tags(tags)
     assert values.get("title", "") == cleaned.get("title", "")
     assert values.get("creator", "") == cleaned.get("artist", "")
@@ -195,3 +194,13 @@ def test_tags_do_not_touch_the_pictures() -> None:
     tagged = encode_clip(FRAMES, EncodeSettings(), replace(ODD, description="x" * 4000))
     mdat = [dict(mp4_boxes(clip.files["video.mp4"]))[b"mdat"] for clip in (plain, tagged)]
     assert mdat[0] == mdat[1]
+
+
+def test_a_formula_is_not_declared_a_trained_model() -> None:
+    tags = VideoTags(source_type="algorithmicMedia")
+    frames = np.full((2, 32, 32, 3), 90, np.uint8)
+    clip = encode_clip(frames, EncodeSettings(), tags)
+    for name, data in clip.files.items():
+        assert read_marking(data, name)["digital_source_type"].endswith("/algorithmicMedia")
+    with pytest.raises(ValueError, match="source_type"):
+        VideoTags(source_type="photograph")

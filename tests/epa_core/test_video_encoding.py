@@ -253,7 +253,7 @@ def test_the_check_notices_a_lossy_archive(monkeypatch: pytest.MonkeyPatch) -> N
     frames = moving(4, 32, 48)
     other = frames.copy()
     other[3, 5, 5, 1] ^= 1
-    written = video._encode_ffv1(other, PLAIN, {})
+    written = video._encode_ffv1(other, PLAIN, {}, VideoTags().source_uri)
     monkeypatch.setattr(video, "_encode_ffv1", lambda *_: written)
     with pytest.raises(ItemError, match="archive"):
         encode_clip(frames, replace(PLAIN, archive=True), VideoTags())

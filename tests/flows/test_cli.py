@@ -121,7 +121,9 @@ def test_status_counts_by_state_and_code(epa: Any, collection: Path) -> None:
         "states": {"done": 3, "failed": 1, "pending": 0},
         "codes": {"decode_failed": 1},
     }
-    assert failed_item(collection) in epa("status", collection).out
+    shown = epa("status", collection).out
+    assert failed_item(collection) in shown
+    assert "work-0001.png" in shown
 
 
 def test_manifest_in_three_formats(epa: Any, collection: Path, tmp_path: Path) -> None:
@@ -139,6 +141,7 @@ def test_why_tells_history_and_makings(epa: Any, collection: Path) -> None:
     answer = epa("why", collection, failed_item(collection))
     assert "failed [decode_failed]" in answer.out
     assert 'prompt = "the water ripples"' in answer.out
+    assert epa("why", collection, "work-0001.png").out == answer.out
     assert epa("why", collection, "no-such-work").code == 2
 
 
@@ -238,6 +241,9 @@ def test_awaken_refuses(epa: Any, tmp_path: Path, arguments: list[str], sentence
         (["animate", "{p}/in", "-o", "s4://bucket/x"], "s4"),
         (["animate", "{p}/in", "-o", "{p}/out", "--limit", "0"], "limit"),
         (["animate", "{p}/empty", "-o", "{p}/out"], "no image"),
+        (["animate", "", "-o", "{p}/out"], "SOURCE is empty"),
+        (["animate", "{p}/in", "-o", ""], "--output is empty"),
+        (["animate", "{p}/in", "-o", "{p}/in/out"], "lies in the folder of paintings"),
         (["demo", "-o", "{p}/a-file"], "a-file"),
         (["demo", "-o", "s3://bucket/x"], "local folder"),
         (["status", "{p}/in"], "no collection"),
