@@ -130,5 +130,5 @@ def filesystem_of(location: str) -> tuple[Any, str]:
 def absolute(path: str | Path) -> Path:
     """The path from the root on, without `..`; nothing is looked up, so links stay."""
     whole = Path(path).expanduser().absolute()
-    # Some versions of normpath end at a NUL and would name another file.
-    return whole if "\0" in str(path) else Path(os.path.normpath(whole))
+    # Most have none, and some versions of normpath end at a NUL and would name another file.
+    return whole if ".." not in whole.parts or "\0" in str(whole) else Path(os.path.normpath(whole))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from catalogs.errors import ConfigError
 from catalogs.schema import SCHEMA_VERSION
 
 EXAMPLES = 10
@@ -130,8 +131,8 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 def check_table(table: pa.Table, source: str) -> ValidationReport:
-    """Report on an existing catalog: ids, null shares, sizes, local image files that are gone."""
-    from catalogs.addresses import local_path
+    """Report on an existing catalog: ids, null shares, sizes, images gone or never to be read."""
+    from catalogs.addresses import PARQUET, check_address, local_path
 
     report = ValidationReport(source=source, rows_in=table.num_rows)
     seen: set[str] = set()
@@ -141,7 +142,13 @@ def check_table(table: pa.Table, source: str) -> ValidationReport:
         elif work in seen:
             report.flag("duplicate_id", work)
         seen.add(work)
-        path = local_path(uri)
+        try:
+            path = local_path(check_address(uri.removeprefix(PARQUET)))
+        except ConfigError:
+            report.flag("bad_reference", uri)
+            continue
+        if uri.startswith(PARQUET):
+            continue
         if path is not None and path.is_absolute() and not path.exists():
             report.flag("missing_file", uri)
     report.describe(table)
