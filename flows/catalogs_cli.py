@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from catalogs.catalog import build_source, open_source, select
+from catalogs.catalog import build_source, open_source, read_catalog, select
 from catalogs.errors import ConfigError
 from catalogs.prompts import assign_prompts
 from catalogs.validation import BuildResult, ValidationReport, check_table
@@ -40,6 +41,19 @@ def build_catalog(
 def check_catalog(catalog: str) -> ValidationReport:
     """What is to be said of a catalog, its pictures on this machine looked at."""
     return check_table(open_source(catalog), catalog)
+
+
+def check_target(path: str) -> None:
+    """Refuse to write a catalog over anything that is not one. Raises ConfigError."""
+    if not path.endswith(".parquet"):
+        raise ConfigError(f"--output {path}: a catalog's name ends in .parquet")
+    target = Path(path)
+    if "://" in path or not target.exists():
+        return
+    try:
+        read_catalog(path)
+    except ConfigError:
+        raise ConfigError(f"--output {path}: it exists and is no catalog; name another") from None
 
 
 def print_works(catalog: str, where: str | None, limit: int) -> None:

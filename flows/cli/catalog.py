@@ -32,10 +32,11 @@ def build(
 ) -> None:
     """Build a catalog and report what went in, what came out, and what was left out and why."""
     from catalogs.catalog import write_catalog
-    from flows.catalogs_cli import build_catalog
+    from flows.catalogs_cli import build_catalog, check_target
     from flows.cli.pairs import split_pairs
 
     options: dict[str, Any] = {"images": images} if images else {}
+    check_target(output)
     columns = split_pairs("--column", column or [], "title=Name")
     result = build_catalog(source, kind.value, columns, options)
     write_catalog(result, output)

@@ -172,6 +172,14 @@ def test_catalog_build_show_check(epa: Any, tmp_path: Path) -> None:
     assert built.code == 0
     assert "3 in the catalog" in built.out
     assert pq.read_table(file).num_rows == 3
+    assert epa("catalog", "build", source, "-o", file).code == 0  # a catalog may be built anew
+    precious = tmp_path / "notes.parquet"
+    precious.write_text("not a catalog")
+    for target in (precious, tmp_path / "notes.docx"):
+        refused = epa("catalog", "build", source, "-o", target)
+        assert refused.code == 2
+        assert target.name in refused.err
+    assert precious.read_text() == "not a catalog"
     shown = epa("catalog", "show", file, "--where", "title = 'Work 1'")
     assert "1 of 3 works" in shown.out
     assert epa("catalog", "check", file).code == 0
