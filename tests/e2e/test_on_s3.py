@@ -44,10 +44,16 @@ def test_a_run_on_s3_and_nothing_to_do(bucket: str, tmp_path: Path) -> None:
             data = collection.store.get(output["path"])
             assert data is not None
             assert digest_bytes(data) == output["sha256"]
+            # A browser plays what the bucket serves only under the right type.
+            info = s3fs.S3FileSystem().info(f"{bucket}/animated/{output['path']}")
+            assert info["ContentType"] == _TYPES[output["name"]]
     again = Collection.open(run)
     assert again.finished_summary() is not None
     assert again.store.counts.total() == 1
     assert "test" not in (collection.store.get(_run_file(collection)) or b"").decode().split()
+
+
+_TYPES = {"video.mp4": "video/mp4", "preview.webp": "image/webp", "poster.jpg": "image/jpeg"}
 
 
 def _run_file(collection: Collection) -> str:
