@@ -21,9 +21,13 @@ __all__ = [
 ]
 
 
+_SHORT = "styles[1] AS style, year_begin AS year"  # what people call them, and the manifest does
+
+
 def select(table: pa.Table, where: str | None = None, limit: int | None = None) -> pa.Table:
     """The works for which a DuckDB expression over the columns is true, the first `limit` by id.
 
+    Beside the schema's columns there are `style` (the first of `styles`) and `year` (`year_begin`).
     `where` reads nothing but this table (`catalog`). Raises ConfigError for an expression that is
     wrong, an unknown column (with the nearest name) or an empty selection.
     """
@@ -56,7 +60,8 @@ def _matching_ids(table: pa.Table, where: str) -> pa.Array:
         connection.register("catalog", table)
         connection.execute("SET lock_configuration = true")
         # A relation's filter takes one expression: no second statement gets in through it.
-        found = connection.view("catalog").filter(where).project("id").to_arrow_table()
+        works = connection.view("catalog").project(f"*, {_SHORT}")
+        found = works.filter(where).project("id").to_arrow_table()
         return found["id"].combine_chunks()
     except duckdb.Error as error:
         raise ConfigError(_explain(where, error)) from error
@@ -69,7 +74,8 @@ def _explain(where: str, error: Exception) -> str:
     unknown = re.search(r'[Cc]olumn "([^"]+)" not found|column named "([^"]+)"', message)
     if unknown:
         name = unknown[1] or unknown[2]
-        hint = nearest(name, SCHEMA.names) or f"; allowed are {', '.join(SCHEMA.names)}"
+        known = [*SCHEMA.names, "style", "year"]
+        hint = nearest(name, known) or f"; allowed are {', '.join(known)}"
         return f"where: there is no column {name!r}{hint}."
     first = message.partition("\n")[0].strip()
     return f"where: {where!r} is not a valid expression: {first}"

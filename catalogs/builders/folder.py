@@ -13,7 +13,7 @@ from typing import Any
 
 from catalogs.addresses import absolute, local_path
 from catalogs.builders.columns import artist, complete, known_genre
-from catalogs.builders.names import parse_stem
+from catalogs.builders.names import display_name, parse_stem
 from catalogs.errors import ConfigError
 from catalogs.validation import BuildResult, ValidationReport, finish
 
@@ -175,8 +175,11 @@ def _from_name(path: Path, pattern: str) -> dict[str, Any]:
     if pattern == "none":
         return row
     parsed = parse_stem(path.stem)
-    if parsed.artist_slug and parsed.artist_slug.lower() not in _CAMERA:
-        row["artists"] = [artist(parsed.artist_slug)]
+    # "work_005" is no artist's: a name has a given and a family part, or the work has its year.
+    evident = "-" in (parsed.artist_slug or "") or parsed.year is not None
+    if parsed.artist_slug and evident and parsed.artist_slug.lower() not in _CAMERA:
+        slug = parsed.artist_slug
+        row["artists"] = [{**artist(slug), "name": display_name(slug), "slug": slug.lower()}]
         row["title"], row["year_begin"] = parsed.title, parsed.year
     elif not parsed.artist_slug:
         row["title"], row["year_begin"] = parsed.title, parsed.year

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -235,3 +236,23 @@ def test_report_reads_well(tmp_path):
     assert "2 in, 2 in the catalog" in text
     assert "extreme_aspect: 1" in text
     assert '"rows_out": 2' in report.to_json()
+
+
+@pytest.mark.parametrize(
+    ("name", "artist", "title"),
+    [
+        ("vincent-van-gogh_the-starry-night.png", "Vincent van Gogh", "the starry night"),
+        ("rembrandt_the-night-watch-1642.png", "Rembrandt", "the night watch"),
+        ("work_005.png", None, None),
+        ("palette_alpha.png", None, None),
+        ("IMG_1234.png", None, None),
+    ],
+)
+def test_names_without_evidence_name_no_artist(
+    tmp_path: Path, name: str, artist: str | None, title: str | None
+) -> None:
+    Image.new("RGB", (20, 20), "teal").save(tmp_path / name)
+    [row] = build_folder(tmp_path).table.to_pylist()
+    assert row["artist"] == artist
+    if title:
+        assert row["title"].lower() == title

@@ -87,3 +87,14 @@ def test_empty_selection_and_bad_limit(table):
         select(table, None, 0)
     with pytest.raises(ConfigError, match="no works"):
         select(table.slice(0, 0), None)
+
+
+def test_style_and_year_are_there_as_people_call_them() -> None:
+    rows = [
+        {"id": "a", "image_uri": "a.png", "styles": ["Cubism", "Fauvism"], "year_begin": 1911},
+        {"id": "b", "image_uri": "b.png", "styles": [], "year_begin": 1850},
+        {"id": "c", "image_uri": "c.png"},
+    ]
+    table = table_from_rows(rows)
+    assert select(table, "style = 'Cubism'")["id"].to_pylist() == ["a"]
+    assert select(table, "year < 1900")["id"].to_pylist() == ["b"]
