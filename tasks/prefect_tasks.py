@@ -17,7 +17,7 @@ _OPTIONS: dict[str, Any] = {"persist_result": False, "cache_policy": None, "retr
 
 @task(name="proxy-shard", task_run_name="proxy-{shard_id}", **_OPTIONS)
 def proxy_shard(run: RunConfig, shard_id: str) -> dict[str, int]:
-    """Draw and cache the missing proxies of one shard; counts of works that failed on the way."""
+    """Draw and cache the missing proxies of one shard; counts of drawn, cached, failed."""
     shard = current(run).shard(shard_id)
     proxy_pass.run(shard)
     return dict(shard.counts)

@@ -48,6 +48,7 @@ def run(shard: Shard) -> None:
             commit_failure(shard, entry)
         elif entry.proxy is not None:
             keep_proxy(shard, entry.job, entry.proxy, entry.seconds)
+            shard.counts["drawn"] += 1
             shard.on_record("drawn")
 
     jobs = [job for job in shard.jobs if "proxy" in job.stages]
@@ -70,6 +71,7 @@ def _fetch(shard: Shard, job: Job) -> Drawing | Failure:
     seconds: dict[str, float] = {}
     try:
         if shard.cache.has("proxy", job.work.keys["proxy"], PICTURE):
+            shard.counts["cached"] += 1
             shard.on_record("cached")
             return Drawing(job, None)
         return Drawing(job, load_painting(shard, job, seconds).painting, seconds)
