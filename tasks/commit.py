@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
 from pathlib import PurePosixPath
@@ -60,7 +61,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         batch_size=entry.batch_size,
         peak_memory=_peak_memory(),
         torch=_version("torch"),
-        **{name: getattr(quality, name) for name in _FROM_QUALITY},
+        **asdict(quality),
     )
 
 
@@ -80,16 +81,6 @@ def commit_failure(shard: Shard, failure: Failure) -> None:
 
 
 _FROM_CLIP = ("frames_sha256", "width", "height", "frames", "fps", "duration", "codec", "loop")
-_FROM_QUALITY = (
-    "motion",
-    "motion_top5",
-    "first_frame_ssim",
-    "blend_share",
-    "flicker",
-    "drift",
-    "loop_seam",
-    "flag",
-)
 
 
 def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> None:
