@@ -60,7 +60,10 @@ def print_works(catalog: str, where: str | None, limit: int) -> None:
     """A table of works, with prompts."""
     whole = open_source(catalog)
     table = assign_prompts(select(whole, where, limit))
-    shown = Table("id", "artist", "title", "year", "size", "prompt", "from", box=None)
+    shown = Table(box=None)
+    shown.add_column("id", overflow="fold")  # whole, so that it can be pasted into `epa why`
+    for heading in ("artist", "title", "year", "size", "prompt", "from"):
+        shown.add_column(heading)
     for row in table.to_pylist():
         size = f"{row['width']}x{row['height']}" if row["width"] else "?"
         cells = (row["id"], row["artist"], row["title"], row["year_begin"], size)
