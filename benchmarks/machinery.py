@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -56,7 +57,8 @@ def run(folder: Path) -> list[tuple[str, str, str]]:
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu_start
     machinery = (cpu - inside["model"] - inside["encoder"]) / WORKS * 1000
     disk = collection.ledger.seconds()["t_upload"] * 1000
-    growth = 100 * (memory[-1] / memory[99] - 1)
+    # Medians over a hundred works: a single reading depends on what is in flight at that moment.
+    growth = 100 * (median(memory[-100:]) / median(memory[100:200]) - 1)
     return [
         ("works done", str(summary.counts.get("done")), str(WORKS)),
         ("wall per painting", f"{wall / WORKS * 1000:.1f} ms", ""),

@@ -15,6 +15,7 @@ from catalogs import paths
 from catalogs.keys import digest_bytes
 from catalogs.records import Output, Record, commit, utc_now
 from tasks import encode, measure
+from tasks.failures import check_repetition
 from tasks.intermediates import LATENTS, latents_to_bytes
 from tasks.models import resolve_device
 from tasks.shard import Failure, Job, Shard, timed
@@ -63,6 +64,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         torch=_version("torch"),
         **asdict(quality),
     )
+    shard.faults.clear()
 
 
 def commit_failure(shard: Shard, failure: Failure) -> None:
@@ -78,6 +80,7 @@ def commit_failure(shard: Shard, failure: Failure) -> None:
         stage_failed=error.stage,
         retryable=error.retryable,
     )
+    check_repetition(shard.faults, error)
 
 
 _FROM_CLIP = ("frames_sha256", "width", "height", "frames", "fps", "duration", "codec", "loop")

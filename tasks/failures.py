@@ -12,6 +12,13 @@ from epa_core.errors import ItemError, UnsupportedError
 log = logging.getLogger("epa")
 
 
+SAME_FAULT = 20  # unexpected failures of one origin in a row that stop a run
+
+
+class RepeatedFault(RuntimeError):
+    """Works fail one after the other at one place of the code: the fault is not the paintings'."""
+
+
 def as_item_error(error: Exception, stage: str) -> ItemError:
     """What to record for ``error``, met while ``stage`` worked on one painting.
 
@@ -34,6 +41,17 @@ def as_item_error(error: Exception, stage: str) -> ItemError:
     log.error("unexpected error in stage %s [%s]", stage, digest, exc_info=error)
     message = f"{type(error).__name__}: {_short(error)} [{digest}]"
     return ItemError("unexpected", message, stage=stage)
+
+
+def check_repetition(faults: list[str], error: ItemError) -> None:
+    """Note ``error`` among the ``faults`` since the last success. Raises RepeatedFault."""
+    faults.append(error.message.rpartition("[")[2] if error.code == "unexpected" else error.code)
+    same = faults[-SAME_FAULT:]
+    if error.code == "unexpected" and len(same) == SAME_FAULT and len(set(same)) == 1:
+        raise RepeatedFault(
+            f"{SAME_FAULT} works in a row failed with {error.message}; the run stops, and "
+            "`epa retry` takes them up again once the cause is mended"
+        )
 
 
 # Kind of error, failure code, sentence (None: the error's own), whether it may pass.

@@ -64,6 +64,7 @@ class Shard:
     on_record: Callable[[str], None] = lambda status: None
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)  # failures since the last success
 
     @property
     def batch_size(self) -> int:

@@ -31,6 +31,7 @@ def main() -> None:
     """Entry point of the console script."""
     from catalogs.errors import ConfigError, StoreError
     from epa_core.errors import ItemError, UnsupportedError
+    from tasks.failures import RepeatedFault
 
     _quiet_defaults()
     try:
@@ -40,6 +41,9 @@ def main() -> None:
         sys.exit(2)
     except ItemError as error:
         _say(f"{error.message} [{error.code}]")
+        sys.exit(1)
+    except RepeatedFault as error:
+        _say(str(error))
         sys.exit(1)
     except StoreError as error:
         _say(f"{error} (what was recorded stays recorded; run the same command again)")

@@ -14,7 +14,7 @@ from catalogs.errors import ConfigError, StoreError
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.models.preview import PreviewPipeline
 from tasks.collection import Collection
-from tasks.failures import as_item_error
+from tasks.failures import RepeatedFault, as_item_error
 
 torch.set_num_threads(1)
 
@@ -99,6 +99,23 @@ def test_values_that_are_no_numbers_are_recorded(
     )
     summary, _ = run_locally(tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out"))
     assert summary.codes == {"nan_latents": 1}
+
+
+def test_a_fault_of_the_code_stops_the_run_before_it_fails_every_painting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fault(prompts: list[str]) -> None:
+        raise RuntimeError("a mistake in the code")
+
+    with monkeypatch.context() as patched:
+        break_model(patched, fault)
+        run = tiny_run(write_paintings(tmp_path / "in", 30), tmp_path / "out")
+        with pytest.raises(RepeatedFault, match="a mistake in the code"):
+            run_locally(run)
+    untouched = len(Collection.open(run).plan.pending)
+    assert 5 <= untouched <= 10  # a few more were in flight
+    summary, _ = run_locally(run)
+    assert summary.counts == {"done": untouched, "failed": 30 - untouched}
 
 
 def test_a_store_that_fails_stops_the_run_and_keeps_what_is_done(
