@@ -12,11 +12,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from rich.logging import RichHandler
 
 from catalogs import paths
 from catalogs.catalog import build_source, read_catalog, write_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.store import Store
+from flows.console import CONSOLE
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
@@ -165,5 +167,10 @@ def _dropped(report: Any) -> list[str]:
 
 
 def _log_plainly(level: str) -> None:
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    """Log lines to the terminal, past the progress bar."""
+    plain = RichHandler(
+        console=CONSOLE, show_time=False, show_level=False, show_path=False, markup=False
+    )
+    handlers = [plain] if CONSOLE.is_terminal else None
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=handlers)
     logging.getLogger("epa").setLevel(level)

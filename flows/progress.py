@@ -14,7 +14,6 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,6 +23,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from flows.console import CONSOLE
+
 log = logging.getLogger("epa")
 INTERVAL = 5.0  # seconds between two updates of the artifact: one costs the server 10 ms
 
@@ -31,13 +32,13 @@ INTERVAL = 5.0  # seconds between two updates of the artifact: one costs the ser
 class PassProgress:
     """Counts the works of one pass as they are recorded; used as a context manager."""
 
-    def __init__(self, name: str, total: int, console: Console | None = None):
+    def __init__(self, name: str, total: int):
         self.name = name
         self.total = total
         self.counts: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._bar = _bar(console or Console(stderr=True))
+        self._bar = _bar()
         self._row = self._bar.add_task(name, total=total, note="")
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
         self._artifact: UUID | None = None
@@ -88,7 +89,7 @@ class PassProgress:
         return ", ".join(f"{n} {status}" for status, n in counts) or "none yet"
 
 
-def _bar(console: Console) -> Progress:
+def _bar() -> Progress:
     return Progress(
         TextColumn("[bold]{task.description:<10}"),
         BarColumn(),
@@ -96,8 +97,8 @@ def _bar(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=not console.is_terminal,
+        console=CONSOLE,
+        disable=not CONSOLE.is_terminal,
     )
 
 
