@@ -12,11 +12,11 @@ from epa_core.errors import ItemError, UnsupportedError
 log = logging.getLogger("epa")
 
 
-SAME_FAULT = 20  # unexpected failures of one origin in a row that stop a run
+SAME_FAULT = 20  # failures of one origin in a row that stop a run
 
 
 class RepeatedFault(RuntimeError):
-    """Works fail one after the other at one place of the code: the fault is not the paintings'."""
+    """Works fail one after the other in one way: the fault is not the paintings'."""
 
 
 def as_item_error(error: Exception, stage: str) -> ItemError:
@@ -47,10 +47,12 @@ def check_repetition(faults: list[str], error: ItemError) -> None:
     """Note ``error`` among the ``faults`` since the last success. Raises RepeatedFault."""
     faults.append(error.message.rpartition("[")[2] if error.code == "unexpected" else error.code)
     same = faults[-SAME_FAULT:]
-    if error.code == "unexpected" and len(same) == SAME_FAULT and len(set(same)) == 1:
+    common = error.code in ("unexpected", "store_error")
+    if common and len(same) == SAME_FAULT and len(set(same)) == 1:
+        again = "the next run" if error.retryable else "`epa retry`"
         raise RepeatedFault(
             f"{SAME_FAULT} works in a row failed with {error.message}; the run stops, and "
-            "`epa retry` takes them up again once the cause is mended"
+            f"{again} takes them up again once the cause is mended"
         )
 
 

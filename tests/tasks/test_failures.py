@@ -118,6 +118,23 @@ def test_a_fault_of_the_code_stops_the_run_before_it_fails_every_painting(
     assert summary.counts == {"done": untouched, "failed": 30 - untouched}
 
 
+def test_pictures_that_cannot_be_reached_stop_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import shard
+
+    def away(uri: str) -> bytes:
+        raise StoreError("the network is away")
+
+    run = tiny_run(write_paintings(tmp_path / "in", 30), tmp_path / "out")
+    with monkeypatch.context() as patched:
+        patched.setattr(shard, "read_image", away)
+        with pytest.raises(RepeatedFault, match="the next run"):
+            run_locally(run)
+    summary, _ = run_locally(run)  # nothing is lost: all are taken up again
+    assert summary.counts == {"done": 30}
+
+
 def test_a_store_that_fails_stops_the_run_and_keeps_what_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
