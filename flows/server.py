@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
+from tempfile import TemporaryFile
 
 from prefect.server.api.server import SubprocessASGIServer
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_EPHEMERAL_ENABLED
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_ENABLED
+
+from catalogs.errors import ConfigError
 
 
 def start_ephemeral_server() -> None:
     """Start the server that Prefect would start by itself; a no-op where one is configured.
+
+    Raises ConfigError where its database cannot be written.
 
     A terminal sends Ctrl-C to the whole process group. A server that dies of it leaves the run
     waiting a minute for answers, so the server is started with SIGINT blocked: a child inherits
@@ -18,6 +24,16 @@ def start_ephemeral_server() -> None:
     """
     if PREFECT_API_URL.value() or not PREFECT_SERVER_EPHEMERAL_ENABLED.value():
         return
+    home = Path(PREFECT_HOME.value())
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=home):
+            pass
+    except OSError as error:
+        # Prefect itself would start its server again and again until a time-out.
+        raise ConfigError(
+            f"PREFECT_HOME = {home}: {error.strerror}; name a folder that can be written"
+        ) from error
     errors: list[Exception] = []
     thread = threading.Thread(target=_start, args=(errors,), name="server-start", daemon=True)
     thread.start()

@@ -302,6 +302,24 @@ class TestAnimate:
         more = epa("animate", source, "-o", out)
         assert "4 of 4 works done" in more.out
 
+    def test_an_unwritable_home_of_prefect_is_one_sentence(
+        self, epa: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        from prefect import settings
+        from prefect.settings import temporary_settings
+
+        (tmp_path / "file").write_text("")
+        changed = {
+            settings.PREFECT_HOME: tmp_path / "file" / "home",
+            settings.PREFECT_API_URL: None,
+            settings.PREFECT_SERVER_EPHEMERAL_ENABLED: True,
+        }
+        source = write_paintings(tmp_path / "in", 1)
+        with temporary_settings(changed):
+            answer = epa("animate", source, "-o", tmp_path / "out", *self.settings())
+        assert answer.code == 2
+        assert "PREFECT_HOME" in answer.err
+
     def test_after_epa_run_all_questions_can_be_asked(self, epa: Any, tmp_path: Path) -> None:
         write_paintings(tmp_path / "in", 2)
         out = tmp_path / "out"
