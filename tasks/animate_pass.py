@@ -14,7 +14,7 @@ from catalogs.records import parse
 from epa_core.errors import ItemError
 from tasks import proxy
 from tasks.commit import commit_done, commit_failure
-from tasks.compute import Awakening, compute_batch, load_pipeline
+from tasks.compute import Awakening, check_model, compute_batch
 from tasks.failures import as_item_error
 from tasks.intermediates import LATENTS, Damaged, latents_from_bytes
 from tasks.overlap import overlapped
@@ -61,7 +61,7 @@ def run(shard: Shard) -> None:
     for _ in range(len(shard.jobs) - len(jobs)):
         shard.on_record("recorded")
     if jobs:
-        load_pipeline(shard)  # a model that cannot be had is no fault of a painting's
+        check_model(shard)  # a model that cannot be had is no fault of a painting's
     overlapped(
         jobs,
         lambda job: _fetch(shard, job),

@@ -63,26 +63,30 @@ class Model:
     call: CallSettings
 
 
-def load_pipeline(shard: Shard) -> DiffusionPipeline:
-    """The recipe's pipeline, loaded once per process.
+def check_model(shard: Shard) -> None:
+    """Load the recipe's model and see that it takes the recipe's call.
 
     Raises UnsupportedError for weights, a device or call options that cannot be used.
     """
     choice = shard.recipe.model
-    pipeline = models.model(
+    known = inspect.signature(type(_pipeline(shard)).__call__).parameters
+    for option in choice.options:
+        if option not in known:
+            near = get_close_matches(option, known, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise UnsupportedError(f"model.options: {choice.name} takes no {option!r}{hint}")
+
+
+def _pipeline(shard: Shard) -> DiffusionPipeline:
+    """The recipe's pipeline, loaded once per process."""
+    choice = shard.recipe.model
+    return models.model(
         choice.name,
         choice.source,
         choice.revision,
         choice.dtype or shard.recipe.card.dtype,
         shard.execution.device,
     )
-    known = inspect.signature(type(pipeline).__call__).parameters
-    for option in choice.options:
-        if option not in known:
-            near = get_close_matches(option, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnsupportedError(f"model.options: {choice.name} takes no {option!r}{hint}")
-    return pipeline
 
 
 def model_for(shard: Shard, size: tuple[int, int]) -> Model:
@@ -100,7 +104,7 @@ def model_for(shard: Shard, size: tuple[int, int]) -> Model:
         guidance_scale=choice.guidance_scale,
         options=dict(choice.options),
     )
-    return Model(load_pipeline(shard), settings, call)
+    return Model(_pipeline(shard), settings, call)
 
 
 def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
