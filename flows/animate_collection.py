@@ -37,7 +37,7 @@ def animate_collection(run: RunConfig) -> dict[str, Any]:
     try:
         return _animate(current(run)).as_json()
     finally:
-        forget(run)
+        forget()
 
 
 def _animate(collection: Collection) -> Summary:

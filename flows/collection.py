@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("epa")
 
 
-def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig:
-    """Build the catalog of ``source`` into ``output`` and write the run file there.
+def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> Collection:
+    """Build the catalog of ``source`` into ``output``, write the run file there, open the run.
 
     ``given`` are settings by dotted name. A run file that is there already keeps the settings that
     are not given again, so hand edits survive.
@@ -48,7 +48,8 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig
     result = build_source(source, run.columns or None)
     if not result.table.num_rows:
         raise ConfigError(f"{source}: there are no pictures here.")
-    Collection(run, store, chosen_works(run, result.table))  # a wrong filter or model, likewise
+    works = chosen_works(run, result.table)
+    collection = Collection(run, store, works)  # a wrong filter or model ends here, likewise
     store.check_writable()
     flat = _flat(tree)
     settings = ", ".join(f"{name}={flat[name]}" for name in sorted(kept) if name in flat)
@@ -60,7 +61,7 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> RunConfig
     for line in _dropped(result.report):
         log.warning(line)
     store.put(paths.RUN_FILE, yaml.safe_dump(tree, sort_keys=False, allow_unicode=True).encode())
-    return run
+    return collection
 
 
 def _check_places(source: str, output: str) -> None:
@@ -100,10 +101,9 @@ def open_run(location: str) -> RunConfig:
     return load_run_file(store.uri(paths.RUN_FILE))
 
 
-def run_collection(run: RunConfig) -> Summary:
+def run_collection(collection: Collection) -> Summary:
     """Run the flow; without a server "nothing to do" is answered before one is started."""
-    _log_plainly(run.execution.log_level)
-    collection = Collection.open(run)  # a wrong setting ends here, before anything is started
+    _log_plainly(collection.run.execution.log_level)
     if "PREFECT_API_URL" not in os.environ:
         done = collection.finished_summary()
         if done is not None:
@@ -116,7 +116,7 @@ def run_collection(run: RunConfig) -> Summary:
     from flows.server import start_ephemeral_server
 
     start_ephemeral_server()
-    return Summary(**animate_collection(run))
+    return Summary(**animate_collection(collection.run))
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -7,7 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -34,7 +34,6 @@ class Summary:
     seconds: float
     gallery: str
     nothing_to_do: bool = False
-    flags: dict[str, int] = field(default_factory=dict)
 
     @property
     def failed(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -142,31 +141,27 @@ def chosen_works(run: RunConfig, catalog: pa.Table) -> pa.Table:
 
 
 _lock = threading.Lock()
-_open: dict[str, Collection] = {}
+_opened: Collection | None = None
 
 
 def register(collection: Collection) -> None:
     """Make ``collection`` the one that the flow and tasks of this process find under its run."""
+    global _opened
     with _lock:
-        _open.clear()
-        _open[_name(collection.run)] = collection
+        _opened = collection
 
 
 def current(run: RunConfig) -> Collection:
     """The collection of ``run``: the registered one, or opened anew in a process of its own."""
+    global _opened
     with _lock:
-        name = _name(run)
-        if name not in _open:
-            _open.clear()
-            _open[name] = Collection.open(run)
-        return _open[name]
+        if _opened is None or _opened.run != run:
+            _opened = Collection.open(run)
+        return _opened
 
 
-def forget(run: RunConfig) -> None:
+def forget() -> None:
     """Let the next `current` read the store again: a flow has ended, another may follow."""
+    global _opened
     with _lock:
-        _open.pop(_name(run), None)
-
-
-def _name(run: RunConfig) -> str:
-    return json.dumps(run.model_dump(mode="json"), sort_keys=True)
+        _opened = None

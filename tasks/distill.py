@@ -20,7 +20,7 @@ VERSION = 1
 
 
 class Params(_Params):
-    """Video score distillation (DESIGN of the method: docs/architecture.md, "Method")."""
+    """Video score distillation (docs/architecture.md, "Method")."""
 
     num_inference_steps: int = Field(25, ge=1, le=1000, description="T")
     p: float = Field(0.6, ge=0, le=1, description="share of the steps that distil")

@@ -60,20 +60,18 @@ def retry(
 ) -> None:
     """Try the failed works of a collection again."""
     from flows.cli.run import execute
-    from flows.collection import open_run
-    from flows.inspect import ask_retry
+    from flows.inspect import ask_retry, open_collection
 
     count = ask_retry(out, reason or [], item or [])
     typer.echo(f"{count} works are to be tried again")
     if run and count:
-        execute(open_run(out))
+        execute(open_collection(out))
 
 
 def gallery(out: Where) -> None:
     """Write the gallery of a collection anew."""
-    from flows.collection import open_run
+    from flows.inspect import open_collection
     from flows.wrap_up import refresh_gallery
-    from tasks.collection import Collection
 
-    collection = Collection.open(open_run(out))
+    collection = open_collection(out)
     typer.echo(collection.store.uri(refresh_gallery(collection)))

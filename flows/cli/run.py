@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from tasks.config import RunConfig
+    from tasks.collection import Collection
 
 Output = Annotated[str, typer.Option("--output", "-o", help="folder or object-store URL")]
 
@@ -74,9 +74,10 @@ def run(
     run_file: Annotated[str, typer.Argument(help="RUN.yaml, see `epa init`")],
 ) -> None:
     """Run a run file. The same call again goes on where the last one stopped."""
+    from tasks.collection import Collection
     from tasks.runfile import load_run_file
 
-    execute(load_run_file(run_file))
+    execute(Collection.open(load_run_file(run_file)))
 
 
 def plan(
@@ -110,18 +111,18 @@ def init(
     typer.echo(f"wrote {run_file}; set catalog and output in it, then: epa run {run_file}")
 
 
-def execute(run: RunConfig) -> None:
+def execute(collection: Collection) -> None:
     """Run and report; exits with 1 when works failed."""
     from flows.collection import run_collection
     from flows.report import print_summary
 
     try:
-        summary = run_collection(run)
+        summary = run_collection(collection)
     except KeyboardInterrupt:
         stopped = "stopped; what is done stays done, run the same command again to go on"
         typer.echo(f"epa: {stopped}", err=True)
         raise typer.Exit(130) from None
-    print_summary(summary, run)
+    print_summary(summary, collection.run)
     if summary.failed:
         raise typer.Exit(1)
 
