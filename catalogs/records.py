@@ -105,7 +105,11 @@ class Record(BaseModel):
     prompt: str | None = None
     prompt_source: str | None = None
     prompt_rule: str | None = None
+    prompt_cut: str | None = None
+    proxy_prompt_cut: str | None = None
     seed: int | None = None
+    variant: str | None = None
+    cell: str | None = None
     model: str | None = None
     model_identity: str | None = None
     proxy: str | None = None

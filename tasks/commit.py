@@ -108,6 +108,8 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
         prompt_source=row["prompt_source"],
         prompt_rule=row["prompt_rule"],
         seed=shard.seed_of(job, "animate"),
+        variant=recipe.variant,
+        cell=shard.cell,
         model=recipe.model.name,
         model_identity=shard.facts["model.identity"],
         proxy=recipe.proxy.name if recipe.uses_proxy else None,

@@ -61,6 +61,7 @@ class Shard:
     seed_of: Callable[[Job, str], int]
     material_of: Callable[[Job], Mapping[str, Any]]
     facts: Mapping[str, str]  # model.identity, proxy.identity, config.digest
+    cell: str | None = None  # which cell of the run's matrix, where it has one
     on_record: Callable[[str], None] = lambda status: None
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
