@@ -9,7 +9,7 @@
 those of ``epa_core.stages``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.media.images import canvas_size, fit
-from epa_core.runner import Batch, derived_seed
+from epa_core.runner import Batch, Draw, path_seeds
 from epa_core.settings import EPASettings
 from epa_core.stages import Frames, animate_latents, decode_latents, distill_latents, static_latents
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CallSettings",
+    "Draw",
     "EPASettings",
     "animate_latents",
     "awaken",
@@ -49,12 +50,14 @@ def awaken(
     height: int | None = None,
     width: int | None = None,
     guidance_scale: float | None = None,
+    extras: Sequence[Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> Frames | list[Frames]:
     """The whole method in one call: uint8 frames [F, H, W, 3], or a list for a list of paintings.
 
     One prompt or seed may serve all paintings. Sizes default to each painting's aspect at the
-    pipeline's own area, frames to the pipeline's own number. ``options`` go to the pipeline's call.
+    pipeline's own area, frames to the pipeline's own number. ``options`` go to the pipeline's call,
+    ``extras`` are further ones of each painting (a mask of the clip's size, a negative prompt).
     UnsupportedError when the variant needs a proxy and there is none.
     """
     settings = settings or EPASettings()
@@ -69,7 +72,7 @@ def awaken(
         )
     prompts = [prompt] * len(paintings) if isinstance(prompt, str) else prompt
     seeds = [seed] * len(paintings) if isinstance(seed, int) else seed
-    everything = Batch(paintings, prompts, seeds)
+    everything = Batch(paintings, prompts, seeds, extras or ())
     count = num_frames or family_of(pipeline).num_frames(pipeline)
     call = CallSettings(height or 0, width or 0, count, guidance_scale, options)
     clips = _awaken_by_size(pipeline, everything, proxies, settings, call)
@@ -94,6 +97,7 @@ def _awaken_by_size(
             [fit(batch.images[index], size) for index in chosen],
             [batch.prompts[index] for index in chosen],
             [batch.seeds[index] for index in chosen],
+            [batch.extras[index] for index in chosen] if batch.extras else (),
         )
         others = [fit(proxies[index], size) for index in chosen] if settings.needs_proxy else []
         sized = replace(call, height=height, width=width)
@@ -126,18 +130,28 @@ def _awaken_group(
 ) -> list[Frames]:
     real: list[Tensor] | None = None
     proxy: list[Tensor] | None = None
-    images = [*batch.images, *proxies]
-    count = len(batch.images)
+    images, count = [*batch.images, *proxies], len(batch.images)
+    paths = 2 if proxies else 1
+    seeds = [path_seeds(seed, settings) for seed in batch.seeds]
     if settings.distils:
-        prompts = [*batch.prompts, *batch.prompts][: len(images)]
-        seeds = [derived_seed(seed, "real") for seed in batch.seeds]
-        seeds += [derived_seed(seed, "proxy") for seed in batch.seeds]
-        clips = distill_latents(pipeline, images, prompts, seeds[: len(images)], settings, call)
+        noise = [seed.real for seed in seeds] + [seed.proxy for seed in seeds]
+        prompts, extras = [*batch.prompts] * paths, [*batch.extras] * paths
+        clips = distill_latents(
+            pipeline, images, prompts, noise[: len(images)], settings, call, extras=extras
+        )
         real, proxy = clips[:count], clips[count:] or None
     elif settings.variant == "S":
         clips = static_latents(pipeline, images, call)
         real, proxy = clips[:count], clips[count:]
     final = animate_latents(
-        pipeline, batch.images, batch.prompts, batch.seeds, real, proxy, settings, call
+        pipeline,
+        batch.images,
+        batch.prompts,
+        [seed.final for seed in seeds],
+        real,
+        proxy,
+        settings,
+        call,
+        extras=batch.extras,
     )
     return decode_latents(pipeline, final, call)

@@ -61,13 +61,19 @@ def _perpendicular(u: Tensor, v: Tensor) -> Tensor:
 
 
 def fuse(
-    real: Tensor, proxy: Tensor, frame_axis: int, interpolation: Interpolation = "slerp"
+    real: Tensor,
+    proxy: Tensor,
+    frame_axis: int,
+    interpolation: Interpolation = "slerp",
+    *,
+    half: bool = False,
 ) -> Tensor:
     """One clip from two of the same shape, by ``beta_l = l / (L - 1)`` along ``frame_axis``.
 
     Clips have no batch axis, so that a result never depends on what else was computed. The first
     and the last frame are exact copies; a clip of one frame is the real one. "lerp" is the paper's
-    uniform-interpolation ablation.
+    uniform-interpolation ablation. ``half`` rounds what slerp reads and gives to float16, as the
+    released code does.
     """
     if real.shape != proxy.shape:
         raise ValueError(
@@ -79,8 +85,10 @@ def fuse(
         zip(real.unbind(frame_axis), proxy.unbind(frame_axis), strict=True)
     ):
         beta = index / last if last else 0.0
-        if interpolation == "slerp" or beta in (0.0, 1.0):
+        if beta in (0.0, 1.0) or (interpolation == "slerp" and not half):
             frames.append(slerp(start, end, beta))
+        elif interpolation == "slerp":
+            frames.append(slerp(start.half(), end.half(), beta).to(start.dtype))
         else:
             frames.append(torch.lerp(start.double(), end.double(), beta).to(start.dtype))
     return torch.stack(frames, frame_axis)

@@ -1,10 +1,10 @@
 """One pipeline and the calls the method makes of it: batches, seeds, layouts."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from weakref import WeakKeyDictionary
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from epa_core.families import CallSettings, Family, family_of
 from epa_core.families.base import dtype_kept
 from epa_core.seam import Plan, plan
+from epa_core.settings import EPASettings
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -26,12 +27,33 @@ _plans = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
+class Draw:
+    """Noise number ``index`` of the one random stream that starts at ``seed``.
+
+    The released code of the paper seeds once per painting and then draws the noise of the real
+    path, of the proxy path and of re-noising one after the other, as far as the variant needs them.
+    """
+
+    seed: int
+    index: int
+
+
+#: A plain seed stands for streams of its own, one per purpose.
+Seed: TypeAlias = int | Draw
+
+
+def _number(seed: Seed) -> int:
+    return seed.seed if isinstance(seed, Draw) else seed
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Paintings that share one call of the pipeline."""
+    """Paintings that share one call of the pipeline; ``extras`` are each one's own arguments."""
 
     images: Sequence[Image.Image]
     prompts: Sequence[str]
-    seeds: Sequence[int]
+    seeds: Sequence[Seed]
+    extras: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
         if not len(self.images) == len(self.prompts) == len(self.seeds):
@@ -39,10 +61,16 @@ class Batch:
                 f"{len(self.images)} images were given with {len(self.prompts)} prompts "
                 f"and {len(self.seeds)} seeds."
             )
+        if self.extras and len(self.extras) != len(self.images):
+            raise ValueError(
+                f"{len(self.images)} images were given with {len(self.extras)} extras."
+            )
 
     def part(self, chosen: slice) -> "Batch":
         """Some of them."""
-        return Batch(self.images[chosen], self.prompts[chosen], self.seeds[chosen])
+        return Batch(
+            self.images[chosen], self.prompts[chosen], self.seeds[chosen], self.extras[chosen]
+        )
 
 
 @dataclass(frozen=True)
@@ -56,11 +84,12 @@ class Runner:
 
     def run(self, batch: Batch, latents: Tensor | None = None) -> Tensor:
         """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
-        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        seeds = [_number(seed) for seed in batch.seeds]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         # A call that fails while SVD encodes in float32 would leave its VAE in float32.
-        with _global_seed(self.pipeline, batch.seeds[0]), dtype_kept(self.pipeline.vae):
+        with _global_seed(self.pipeline, seeds[0]), dtype_kept(self.pipeline.vae):
             output = self.pipeline(
-                **self.family.arguments(batch.images, batch.prompts, self.call),
+                **self.family.arguments(batch.images, batch.prompts, self.call, batch.extras),
                 num_inference_steps=self.steps,
                 generator=generators[0] if len(generators) == 1 else generators,
                 output_type="latent",
@@ -94,19 +123,46 @@ class Runner:
         size = max(count, 1) if self.family.batches else 1
         return (slice(first, first + size) for first in range(0, count, size))
 
-    def noise(self, clips: Tensor, seeds: Sequence[int], purpose: str) -> Tensor:
+    def noise(self, clips: Tensor, seeds: Sequence[Seed], purpose: str) -> Tensor:
         """One noise sample per clip from its own seed; step layout, float32, CPU."""
-        samples = []
-        for clip, seed in zip(clips, seeds, strict=True):
-            generator = torch.Generator().manual_seed(derived_seed(seed, purpose))
-            samples.append(torch.randn(self.family.to_step(clip[None]).shape, generator=generator))
-        return torch.cat(samples)
+        return torch.cat(
+            [
+                _noise(self.family.to_step(clip[None]).shape, seed, purpose)
+                for clip, seed in zip(clips, seeds, strict=True)
+            ]
+        )
+
+
+def _noise(shape: torch.Size, seed: Seed, purpose: str) -> Tensor:
+    if not isinstance(seed, Draw):
+        seed = Draw(derived_seed(seed, purpose), 0)
+    generator = torch.Generator().manual_seed(seed.seed)
+    for _ in range(seed.index):
+        torch.randn(shape, generator=generator)
+    return torch.randn(shape, generator=generator)
 
 
 def derived_seed(seed: int, purpose: str) -> int:
     """A seed of 63 bits for one ``purpose`` of a painting's ``seed``, unrelated to its others."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+class PathSeeds(NamedTuple):
+    """What one painting's noise is drawn from: per path, and for re-noising."""
+
+    real: Seed
+    proxy: Seed
+    final: Seed
+
+
+def path_seeds(seed: Seed, settings: EPASettings) -> PathSeeds:
+    """The seeds of one painting's stages."""
+    seed = _number(seed)
+    if not settings.one_stream:
+        return PathSeeds(derived_seed(seed, "real"), derived_seed(seed, "proxy"), seed)
+    used = settings.distils + (settings.distils and settings.needs_proxy)
+    return PathSeeds(Draw(seed, 0), Draw(seed, 1), Draw(seed, int(used)))
 
 
 @contextmanager

@@ -22,6 +22,11 @@ class EPASettings:
     noise-to-signal ratios (matched); auto takes native where the schedule starts with signal.
     ``kappa0``: noise-to-signal ratio from which the fused latent is denoised; None is the first
     step where the schedule starts with signal, 14.6 elsewhere.
+
+    Two switches reproduce what the released code does differently from the paper. ``half_slerp``
+    fuses in half precision. ``one_stream`` draws all noise of a painting from one generator seeded
+    with its seed, so that paintings of one size and seed share their noise (``awaken`` only: the
+    stages take what they draw from as ``seeds``).
     """
 
     variant: Variant = "V+S"
@@ -32,6 +37,8 @@ class EPASettings:
     alpha_last: float = 1.0
     levels: Levels = "auto"
     kappa0: float | None = None
+    half_slerp: bool = False
+    one_stream: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (

@@ -21,7 +21,7 @@ from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
 from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
-from epa_core.runner import Batch, Runner, runner_of
+from epa_core.runner import Batch, Runner, Seed, runner_of
 from epa_core.seam import Window, WindowedScheduler, exchange, using
 from epa_core.settings import EPASettings
 
@@ -57,15 +57,17 @@ def distill_latents(
     pipeline: "DiffusionPipeline",
     images: Sequence[Image.Image],
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[Seed],
     settings: EPASettings,
     call: CallSettings,
     *,
+    extras: Sequence[Mapping[str, Any]] | None = None,
     resume: Mapping[int, VSDSState] | None = None,
     on_update: Callable[[int, VSDSState], None] | None = None,
 ) -> list[Tensor]:
     """One refined clip per entry: an image (a painting or a proxy), its prompt and its seed.
 
+    ``extras`` are each entry's own arguments of the pipeline's call (``Family.per_painting``).
     Entries go through one call together where the family batches. ``on_update`` gets the index of
     a call's first entry and its state after each update; handed back as ``resume`` under that
     index, with the same entries, the run goes on from there bit for bit.
@@ -73,7 +75,7 @@ def distill_latents(
     if not images:
         return []
     runner = runner_of(pipeline, call, settings.num_inference_steps)
-    everything = Batch(images, prompts, seeds)
+    everything = Batch(images, prompts, seeds, extras or ())
     updates = _planned_updates(runner, everything, settings)
     clips: list[Tensor] = []
     for part in runner.parts(len(images)):
@@ -134,11 +136,13 @@ def animate_latents(
     pipeline: "DiffusionPipeline",
     paintings: Sequence[Image.Image],
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[Seed],
     real: Sequence[Tensor] | None,
     proxy: Sequence[Tensor] | None,
     settings: EPASettings,
     call: CallSettings,
+    *,
+    extras: Sequence[Mapping[str, Any]] | None = None,
 ) -> list[Tensor]:
     """Final clean latents per painting, from the clips of its two paths.
 
@@ -149,7 +153,7 @@ def animate_latents(
     if not paintings:
         return []
     runner = runner_of(pipeline, call, settings.num_inference_steps)
-    everything = Batch(paintings, prompts, seeds)
+    everything = Batch(paintings, prompts, seeds, extras or ())
     fused = None if settings.variant == "baseline" else _fused(runner, real, proxy, settings)
     start, t0 = _starting_point(runner, everything, settings) if fused is not None else ((), 0)
     final: list[Tensor] = []
@@ -198,7 +202,7 @@ def _fused(
         return real
     how: Interpolation = "lerp" if settings.variant == "V+U" else "slerp"
     return [
-        fuse(one, other.float(), runner.family.frame_axis, how)
+        fuse(one, other.float(), runner.family.frame_axis, how, half=settings.half_slerp)
         for one, other in zip(real, proxy, strict=True)
     ]
 

@@ -12,6 +12,7 @@ import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +112,8 @@ class Family:
     casts_latents = True
     #: Whether the call takes ``prompt``.
     takes_prompt = True
+    #: Further arguments that may differ from painting to painting, with what stands for "none".
+    per_painting: Mapping[str, Any] = MappingProxyType({})
     image_argument = "image"
     guidance_argument = "guidance_scale"
 
@@ -151,9 +154,17 @@ class Family:
             )
 
     def arguments(
-        self, images: Sequence[Image.Image], prompts: Sequence[str], call: CallSettings
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        call: CallSettings,
+        extras: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """Keyword arguments that say what to animate; plain values for one painting, else lists."""
+        """Keyword arguments that say what to animate; plain values for one painting, else lists.
+
+        ``extras`` holds each painting's own arguments; UnsupportedError for one that is not among
+        ``per_painting``.
+        """
         count = len(images)
         given: dict[str, Any] = {
             **{name: _repeated(name, value, count) for name, value in call.options.items()},
@@ -166,7 +177,23 @@ class Family:
             given[self.guidance_argument] = call.guidance_scale
         if self.takes_prompt and call.options.get("prompt_embeds") is None:
             given["prompt"] = prompts[0] if count == 1 else list(prompts)
-        return given
+        return given | self._own_arguments(extras, call)
+
+    def _own_arguments(
+        self, extras: Sequence[Mapping[str, Any]], call: CallSettings
+    ) -> dict[str, Any]:
+        """Each painting's own arguments; what the call's options say serves those without."""
+        own: dict[str, Any] = {}
+        for name in sorted({name for extra in extras for name in extra}):
+            if name not in self.per_painting:
+                raise UnsupportedError(
+                    f"{type(self).__name__} takes no {name} of a single painting; it takes "
+                    f"{', '.join(self.per_painting) or 'none'}."
+                )
+            missing = call.options.get(name, self.per_painting[name])
+            values = [extra.get(name, missing) for extra in extras]
+            own[name] = values[0] if len(values) == 1 else values
+        return own
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings

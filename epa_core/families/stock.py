@@ -1,6 +1,6 @@
 """The pipelines that diffusers ships, and the embedded preview."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,10 +114,14 @@ class SparseControl(AnimateDiff):
     image_argument = "conditioning_frames"
 
     def arguments(
-        self, images: Sequence[Image.Image], prompts: Sequence[str], call: CallSettings
+        self,
+        images: Sequence[Image.Image],
+        prompts: Sequence[str],
+        call: CallSettings,
+        extras: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
         """One painting, in the list of conditioning frames."""
-        given = super().arguments(images, prompts, call)
+        given = super().arguments(images, prompts, call, extras)
         return {"controlnet_frame_indices": [0], **given, self.image_argument: list(images)}
 
 
