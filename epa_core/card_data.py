@@ -1,12 +1,10 @@
-"""Facts about the models and proxies that a run may name (``cards`` is the way to them)."""
+"""Facts about the models that a run may name (``cards`` is the way to them)."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
 
-# Parts of cache keys: raise one whenever the same input would give other frames or proxies.
+# Part of cache keys: raise it whenever the same input would give other frames.
 PREVIEW_VERSION = "2"
-PREVIEW_PROXY_VERSION = "1"
-GIVEN_PROXY_VERSION = "1"
 
 
 @dataclass(frozen=True)
@@ -36,19 +34,6 @@ class ModelCard:
     dtype: Literal["float32", "float16", "bfloat16"]
     uses_text: bool
     saved_as: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ProxyCard:
-    """One way to make the proxy image, the painting repainted under its motion prompt."""
-
-    name: str
-    summary: str
-    weights: str | None
-    revision: str | None
-    licence: str
-    memory: str
-    uses_text: bool
 
 
 def _by_name(*cards: ModelCard) -> dict[str, ModelCard]:
@@ -220,33 +205,3 @@ MODELS: dict[str, ModelCard] = _by_name(
         uses_text=True,
     ),
 )
-
-PROXIES: dict[str, ProxyCard] = {
-    "preview": ProxyCard(
-        name="preview",
-        summary="Repaints tones, colours and edges as the prompt's words suggest; no weights",
-        weights=None,
-        revision=None,
-        licence="Apache-2.0",
-        memory="under 1 GiB",
-        uses_text=True,
-    ),
-    "given": ProxyCard(
-        name="given",
-        summary="Takes the image that the catalog's proxy_uri names",
-        weights=None,
-        revision=None,
-        licence="that of the given image",
-        memory="none",
-        uses_text=False,
-    ),
-    "none": ProxyCard(
-        name="none",
-        summary="No proxy: the painting stands on both paths",
-        weights=None,
-        revision=None,
-        licence="not applicable",
-        memory="none",
-        uses_text=False,
-    ),
-}

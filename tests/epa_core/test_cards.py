@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from epa_core import cards
+from epa_core import weights as digests
 from epa_core.cards import (
-    DIGEST_WHOLE_BYTES,
     MODELS,
     PROXIES,
     load_model,
@@ -21,6 +20,7 @@ from epa_core.cards import (
     proxy_identity,
 )
 from epa_core.errors import UnsupportedError
+from epa_core.weights import DIGEST_WHOLE_BYTES
 
 HUB_MODELS = [name for name, card in MODELS.items() if card.weights]
 
@@ -156,13 +156,13 @@ def test_changed_tensors_in_the_middle_of_a_big_file_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in SCALE.items():
-        monkeypatch.setattr(cards, name, value)
+        monkeypatch.setattr(digests, name, value)
     size = 64 * 1024
     model = folder(tmp_path / "model", bytes(size))
     weights = model / "unet" / "weights.safetensors"
     identity = model_identity("svd", str(model))
     # Between the ends, any stretch longer than a gap between two blocks meets a block.
-    (ends, *blocks) = cards._digested_spans(size)
+    (ends, *blocks) = digests._digested_spans(size)
     gap = blocks[1][0] - sum(blocks[0])
     assert gap <= size / 63
     for start in range(ends[1], size - 1024 - gap, 517):
@@ -179,7 +179,7 @@ def test_changed_tensors_in_the_middle_of_a_big_file_are_noticed(
 
 @pytest.mark.parametrize("size", [0, 1, 6 * 2**20, 6 * 2**20 + 1, 64 * 2**20 + 7, 30 * 2**30 + 5])
 def test_what_is_digested_lies_in_the_file_in_order(size: int) -> None:
-    spans = cards._digested_spans(size)
+    spans = digests._digested_spans(size)
     assert spans[0][0] == 0
     assert sum(spans[-1]) == size
     assert all(sum(one) <= other[0] for one, other in itertools.pairwise(spans))

@@ -1,0 +1,193 @@
+"""Where a card's weights lie, what they are loaded with, and what tells them from any others.
+
+Weights on the Hugging Face hub move, so hub weights are loaded only at a stated revision: the
+card's, or one given by the caller ("main" too must be said). Importing this module imports neither
+torch nor diffusers.
+"""
+
+import difflib
+import hashlib
+import importlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from epa_core.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+DTYPES = ("float32", "float16", "bfloat16")
+
+# A local file of at most DIGEST_WHOLE_BYTES is digested whole; of a larger one its size, both ends
+# and blocks spread evenly between them, because reading 30 GiB to name a model would take minutes.
+# That notices what rewrites tensors all over the file (another checkpoint or precision, a merged
+# LoRA). It misses a change of the same size that touches only what lies between two neighbouring
+# blocks, a stretch of up to a 63rd of the file: a single tensor edited by hand, say.
+DIGEST_WHOLE_BYTES = 6 * 2**20
+DIGEST_END_BYTES = 2**20
+DIGEST_BLOCK_BYTES = 2**16
+DIGEST_BLOCKS = 62
+
+Named = TypeVar("Named")
+
+
+class Card(Protocol):
+    """What the cards of models and of proxies say about their weights.
+
+    ``weights`` is a hub id, None where nothing is loaded; ``saved_as`` are further classes that
+    their ``model_index.json`` may name.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def weights(self) -> str | None: ...  # noqa: D102
+    @property
+    def revision(self) -> str | None: ...  # noqa: D102
+    @property
+    def pipeline_class(self) -> str | None: ...  # noqa: D102
+    @property
+    def saved_as(self) -> tuple[str, ...]: ...  # noqa: D102
+
+
+def lookup(cards: Mapping[str, Named], kind: str, name: str) -> Named:
+    """Return the card of that name; UnsupportedError names the nearest one when there is none."""
+    if name in cards:
+        return cards[name]
+    near = difflib.get_close_matches(name, cards, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(cards))}."
+    raise UnsupportedError(f"There is no {kind} named {name!r}; {hint}")
+
+
+def check_dtype(dtype: str) -> None:
+    """Raise UnsupportedError unless ``dtype`` is one that weights can be loaded in."""
+    if dtype not in DTYPES:
+        raise UnsupportedError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+
+
+def resolve(
+    kind: str, cards: Mapping[str, Card], card: Card, source: str | None, revision: str | None
+) -> tuple[Path | str | None, str | None]:
+    """Return (folder, None), (hub id, revision), or (None, None) where nothing is loaded.
+
+    ``kind`` is model or proxy, as in the run file; ``cards`` are all of that kind, for hints.
+    UnsupportedError for a folder without such weights and for a hub id without a revision.
+    """
+    if card.weights is None:
+        if source is not None:
+            raise UnsupportedError(f"The {kind} {card.name!r} is built in and takes no source.")
+        return None, None
+    if source is not None and (folder := Path(source).expanduser()).is_dir():
+        _check_folder(kind, cards, card, folder)
+        return folder, None
+    where = source or card.weights
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", where) or where.startswith("."):
+        raise UnsupportedError(
+            f"The source {where!r} is neither a folder that exists nor a hub id (owner/name)."
+        )
+    pinned = revision or (card.revision if source in (None, card.weights) else None)
+    if pinned is None:
+        raise UnsupportedError(
+            f"The {kind} {card.name!r} from the hub ({where}) needs a revision: give a commit hash "
+            f"(or 'main' for whatever is newest) as {kind}.revision in a run file or --revision on "
+            "the command line, or name a local folder with the weights as the source."
+        )
+    return where, pinned
+
+
+def identity(where: Path | str, revision: str | None) -> str:
+    """Return what tells these weights from any others, from what ``resolve`` returned.
+
+    ``repository@revision``, or ``local:<digest>`` of a folder's files (not of its path, so that a
+    moved folder keeps its results).
+    """
+    return f"local:{_folder_digest(where)}" if isinstance(where, Path) else f"{where}@{revision}"
+
+
+def from_pretrained(
+    kind: str, card: Card, where: Path | str, revision: str | None, dtype: str, **arguments: Any
+) -> "DiffusionPipeline":
+    """Return the card's pipeline in ``dtype``, on the CPU; ``arguments`` go to diffusers.
+
+    Safetensors are preferred; pickled weights are read as weights only. UnsupportedError where the
+    weights cannot be had.
+    """
+    import torch
+
+    pipeline_class = getattr(
+        importlib.import_module((card.pipeline_class or "").rpartition(".")[0]), class_name(card)
+    )
+    try:
+        return pipeline_class.from_pretrained(
+            where, revision=revision, torch_dtype=getattr(torch, dtype), **arguments
+        )
+    except (OSError, ValueError) as error:  # what diffusers and the hub raise for missing parts
+        reason = " ".join(str(error).split())
+        raise UnsupportedError(
+            f"The {kind} {card.name!r} could not be loaded from {where}: {reason}"
+        ) from error
+
+
+def class_name(card: Card) -> str:
+    """Return the name of the card's pipeline class, without its module; "" where it has none."""
+    return (card.pipeline_class or "").rpartition(".")[2]
+
+
+def model_index(folder: Path) -> dict[str, Any]:
+    """Return a folder's ``model_index.json``, which names a class; else UnsupportedError."""
+    index = folder / "model_index.json"
+    if not index.is_file():
+        raise UnsupportedError(f"The folder {folder} holds no model: model_index.json is missing.")
+    try:
+        found: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        found["_class_name"]
+    except (ValueError, KeyError, TypeError):
+        raise UnsupportedError(
+            f"The folder {folder} holds no model: model_index.json names no _class_name."
+        ) from None
+    return found
+
+
+def _check_folder(kind: str, cards: Mapping[str, Card], card: Card, folder: Path) -> None:
+    """Raise UnsupportedError unless ``folder`` holds a pipeline of the card's class."""
+    found = model_index(folder)["_class_name"]
+    wanted = class_name(card)
+    if found not in (wanted, *card.saved_as):
+        others = [other.name for other in cards.values() if class_name(other) == found]
+        hint = f" (that of {', '.join(others)})" if others else ""
+        raise UnsupportedError(
+            f"The folder {folder} holds a {found}{hint}, but the {kind} {card.name!r} "
+            f"needs a {wanted}."
+        )
+
+
+def _folder_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    files = (path for path in folder.rglob("*") if path.is_file())
+    for path in sorted(files, key=lambda path: path.relative_to(folder).as_posix()):
+        relative = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in relative.split("/")):
+            continue  # download caches and version control, not the model
+        size = path.stat().st_size
+        digest.update(f"{relative}\0{size}\0".encode())
+        with path.open("rb") as stream:
+            for offset, length in _digested_spans(size):
+                stream.seek(offset)
+                digest.update(stream.read(length))
+    return digest.hexdigest()
+
+
+def _digested_spans(size: int) -> list[tuple[int, int]]:
+    """(offset, length) in bytes of the parts of a file that stand for all of it."""
+    if size <= DIGEST_WHOLE_BYTES:
+        return [(0, size)]
+    gap = (size - 2 * DIGEST_END_BYTES - DIGEST_BLOCKS * DIGEST_BLOCK_BYTES) // (DIGEST_BLOCKS + 1)
+    step = gap + DIGEST_BLOCK_BYTES
+    blocks = [
+        (DIGEST_END_BYTES + gap + index * step, DIGEST_BLOCK_BYTES)
+        for index in range(DIGEST_BLOCKS)
+    ]
+    return [(0, DIGEST_END_BYTES), *blocks, (size - DIGEST_END_BYTES, DIGEST_END_BYTES)]
