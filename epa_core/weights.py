@@ -112,23 +112,42 @@ def from_pretrained(
 ) -> "DiffusionPipeline":
     """Return the card's pipeline in ``dtype``, on the CPU; ``arguments`` go to diffusers.
 
-    Safetensors are preferred; pickled weights are read as weights only. UnsupportedError where the
-    weights cannot be had.
+    Files of the fp16 variant (``*.fp16.safetensors``) are taken for float16 where there are any:
+    half the download. Safetensors are preferred; pickled weights are read as weights only.
+    UnsupportedError where the weights cannot be had.
     """
     import torch
 
-    pipeline_class = getattr(
-        importlib.import_module((card.pipeline_class or "").rpartition(".")[0]), class_name(card)
-    )
+    module = (card.pipeline_class or "").rpartition(".")[0]
+    pipeline_class = getattr(importlib.import_module(module), class_name(card))
+    arguments |= {"revision": revision, "dtype": getattr(torch, dtype)}
     try:
-        return pipeline_class.from_pretrained(
-            where, revision=revision, torch_dtype=getattr(torch, dtype), **arguments
-        )
+        if isinstance(where, Path):
+            return pipeline_class.from_pretrained(
+                where, variant=_variant(where, dtype), **arguments
+            )
+        if dtype == "float16":
+            try:
+                return pipeline_class.from_pretrained(where, variant="fp16", **arguments)
+            except ValueError as error:
+                if "no such modeling files" not in str(error):
+                    raise
+        return pipeline_class.from_pretrained(where, **arguments)
     except (OSError, ValueError) as error:  # what diffusers and the hub raise for missing parts
         reason = " ".join(str(error).split())
         raise UnsupportedError(
             f"The {kind} {card.name!r} could not be loaded from {where}: {reason}"
         ) from error
+
+
+def _variant(folder: Path, dtype: str) -> str | None:
+    """fp16 where such weights lie in ``folder`` and are asked for, or are all that a part has."""
+    half: set[Path] = set()
+    whole: set[Path] = set()
+    for file in folder.glob("*/*"):
+        if file.suffix in (".safetensors", ".bin"):
+            (half if ".fp16" in file.suffixes or ".fp16-" in file.name else whole).add(file.parent)
+    return "fp16" if half and (dtype == "float16" or half - whole) else None
 
 
 def class_name(card: Card) -> str:
