@@ -26,6 +26,7 @@ class Params(_Params):
     loop: Literal["none", "ping-pong", "cross-fade"] = "none"
     cross_fade_frames: int = Field(4, ge=1, le=64)
     archive: bool = Field(False, description="also write lossless frames.mkv (FFV1)")
+    gif: bool = Field(False, description="also write video.gif (delays in hundredths of a second)")
     preview_side: int = Field(256, ge=16, le=4096, description="longer side of preview.webp")
     mark_ai: bool = Field(True, description="mark files as made by an algorithm (IPTC)")
 

@@ -1,7 +1,7 @@
 """Clips out: frames become an H.264 file for players, a looping preview, a poster, an archive.
 
 Formats: MP4 (ISO 14496-14) with H.264 High 4:2:0, BT.709 limited range, all four colour tags, the
-index before the data; animated WebP; JPEG; FFV1 level 3 (RFC 9043) in Matroska.
+index before the data; animated WebP; JPEG; FFV1 level 3 (RFC 9043) in Matroska; GIF.
 """
 
 import hashlib
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from epa_core.errors import ItemError
+from epa_core.media.gif import check_gif, encode_gif
 from epa_core.media.loops import LOOPS, Loop, loop_frames
 from epa_core.media.tags import (
     VideoTags,
@@ -57,6 +58,7 @@ class EncodeSettings:
     loop: Loop = "none"
     cross_fade_frames: int = 4
     archive: bool = False
+    gif: bool = False
     preview_side: int = 256
     mark_ai: bool = True
 
@@ -85,11 +87,12 @@ def frames_sha256(frames: Frames) -> str:
 
 
 def encode_clip(frames: Frames, settings: EncodeSettings, tags: VideoTags) -> Clip:
-    """Encode frames, uint8 [F, H, W, 3], to video.mp4, preview.webp, poster.jpg (and frames.mkv).
+    """Encode frames, uint8 [F, H, W, 3], to video.mp4, preview.webp and poster.jpg.
 
-    The MP4 is reopened, decoded and compared before this returns. An odd side is padded by one
-    copied edge column or row; ``info["crop"]`` (x, y, width, height) is the picture without it.
-    The archive holds the frames as given, before looping. ItemError encode_failed on any failure.
+    ``settings`` may ask for frames.mkv and for video.gif, of the MP4's size. MP4, archive and GIF
+    are reopened, decoded and compared before this returns. An odd side is padded by one copied edge
+    column or row; ``info["crop"]`` (x, y, width, height) is the picture without it. The archive
+    holds the frames as given, before looping. ItemError encode_failed on any failure.
     """
     _check_frames(frames)
     shown = loop_frames(frames, settings.loop, settings.cross_fade_frames)
@@ -106,6 +109,9 @@ def encode_clip(frames: Frames, settings: EncodeSettings, tags: VideoTags) -> Cl
         }
         if settings.archive:
             files["frames.mkv"] = _encode_ffv1(frames, settings, metadata, tags.source_uri)
+        if settings.gif:
+            files["video.gif"] = encode_gif(_even(shown), settings.fps, xmp)
+            check_gif(files["video.gif"], _even(shown), settings.fps)
         info = _check_mp4(mp4, _even(shown), settings)
         if settings.archive:
             _check_ffv1(files["frames.mkv"], frames)
