@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 
 class Settings(BaseModel):
@@ -13,3 +13,16 @@ class Settings(BaseModel):
 
 class Params(Settings):
     """Settings of one stage: every field enters the stage's key."""
+
+
+def sentence(error: ValidationError) -> str:
+    """The first thing wrong with some settings: the field, its value, what is allowed."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
+    if first["type"] == "missing":
+        return f"{field!r} is missing"
+    value = repr(first["input"])
+    return f"{field} = {value if len(value) < 80 else value[:77] + '...'}: {message}"
