@@ -19,9 +19,16 @@ from torch import Tensor
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.media.images import canvas_size, fit
-from epa_core.runner import Batch, Draw, path_seeds
+from epa_core.runner import Batch, Draw, PathSeeds, Seed, path_seeds
 from epa_core.settings import EPASettings
-from epa_core.stages import Frames, animate_latents, decode_latents, distill_latents, static_latents
+from epa_core.stages import (
+    Frames,
+    animate_latents,
+    decode_latents,
+    distill_latents,
+    static_latents,
+    unread,
+)
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -30,11 +37,15 @@ __all__ = [
     "CallSettings",
     "Draw",
     "EPASettings",
+    "PathSeeds",
+    "Seed",
     "animate_latents",
     "awaken",
     "decode_latents",
     "distill_latents",
+    "path_seeds",
     "static_latents",
+    "unread",
 ]
 
 

@@ -14,7 +14,8 @@ class ModelCard:
     ``area`` is in pixels, sizes are multiples of ``multiple``; ``memory`` is an estimate in words;
     ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its latents are
     cached in, ``dtype`` what its weights are meant to be loaded in. ``saved_as`` are further
-    classes that the ``model_index.json`` of its weights may name.
+    classes that the ``model_index.json`` of its weights may name. ``per_work`` are the catalog's
+    columns that the model reads of each work: mask, motion, negative_prompt.
     """
 
     name: str
@@ -34,6 +35,7 @@ class ModelCard:
     dtype: Literal["float32", "float16", "bfloat16"]
     uses_text: bool
     saved_as: tuple[str, ...] = ()
+    per_work: tuple[str, ...] = ()
 
 
 def _by_name(*cards: ModelCard) -> dict[str, ModelCard]:

@@ -216,3 +216,8 @@ def decode_latents(
     clips = [family.frames(pipeline, clip[None], call) for clip in latents]
     pipeline.maybe_free_model_hooks()
     return clips
+
+
+def unread(pipeline: "DiffusionPipeline", prompt: str) -> str:
+    """The tail of ``prompt`` that the pipeline's text encoder does not get; "" if it gets all."""
+    return family_of(pipeline).unread(pipeline, prompt)

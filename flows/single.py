@@ -12,7 +12,7 @@ from rich.table import Table
 from catalogs.errors import ConfigError
 from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
 from flows.report import escaped
-from tasks.config import ModelChoice, Prompts
+from tasks.config import Execution, ModelChoice, Prompts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,9 +77,10 @@ def _awakened(
     if proxy is not None:
         drawn = proxies.given(_read(proxy), painting.size, original)
     else:
-        drawn = proxies.run(models.proxy_maker("preview"), [painting], [prompt], [seed])[0]
+        maker = models.proxy_maker(proxies.Params(), "auto")
+        drawn = proxies.run(maker, [painting], [prompt], [seed])[0]
     [clip] = awaken(
-        models.model(model.name, model.source, model.revision, card.dtype, "auto"),
+        models.model(model, Execution()),
         [painting],
         [drawn],
         prompt=prompt,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
-    from epa_core.awakening import CallSettings, EPASettings
+    from epa_core.awakening import CallSettings, EPASettings, Seed
 
 VERSION = 1
 
@@ -27,19 +27,23 @@ class Params(_Params):
     kappa0: float | None = Field(
         None, gt=0, description="noise-to-signal ratio at which the fused latents are re-noised"
     )
+    half_slerp: bool = Field(
+        False, description="fuse in half precision, as the paper's released code does"
+    )
 
 
 def run(
     pipeline: DiffusionPipeline,
     paintings: Sequence[PIL.Image.Image],
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[Seed],
     real: Sequence[torch.Tensor] | None,
     proxy: Sequence[torch.Tensor] | None,
     settings: EPASettings,
     call: CallSettings,
+    extras: Sequence[Mapping[str, Any]],
 ) -> list[torch.Tensor]:
-    """Final latents of every painting. Raises ItemError ``nan_latents`` on a broken batch."""
+    """Final latents of every painting. Raises ItemError ``numeric`` on a broken batch."""
     import torch
 
     from epa_core.awakening import animate_latents
@@ -53,8 +57,9 @@ def run(
         None if proxy is None else list(proxy),
         settings,
         call,
+        extras=extras,
     )
     for latents in final:
         if not torch.isfinite(latents).all():
-            raise ItemError("nan_latents", "the model produced values that are no numbers")
+            raise ItemError("numeric", "the model produced values that are no numbers")
     return final

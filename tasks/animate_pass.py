@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
@@ -12,36 +14,52 @@ from catalogs.errors import StoreError
 from catalogs.images import read_image
 from catalogs.records import parse
 from epa_core.errors import ItemError
+from epa_core.media.images import fit
 from tasks import proxy
 from tasks.commit import commit_done, commit_failure
-from tasks.compute import Awakening, check_model, compute_batch
+from tasks.compute import Awakening, check_model, compute_batch, slice_vae
 from tasks.failures import as_item_error
 from tasks.intermediates import LATENTS, Damaged, latents_from_bytes
 from tasks.overlap import overlapped
+from tasks.own import own_arguments
 from tasks.shard import (
     Failure,
     Job,
     Shard,
-    Source,
     add_seconds,
     cached_picture,
+    in_two_goes,
     load_painting,
     split_on_failure,
     timed,
+    wants_float32,
 )
 
 if TYPE_CHECKING:
-    import PIL.Image
     import torch
 
 
 def run(shard: Shard) -> None:
     """Bring every job of ``shard`` to its record; only what the process cannot survive raises."""
+    # The measures run beside the model; a pool of their own would only take its cores.
+    cv2.setNumThreads(1)
+    recorded = _recorded(shard)
+    jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
+    for _ in range(len(shard.jobs) - len(jobs)):
+        shard.on_record("recorded")
+    in_two_goes(replace(shard, jobs=jobs), _animate_all)
+
+
+def _animate_all(shard: Shard) -> list[Job]:
+    """Bring every job to its record but those that deserve a second go in float32: returned."""
+    held: list[Job] = []
 
     def compute(batch: list[Awakening | Failure]) -> Iterator[Awakening | Failure]:
         yield from (entry for entry in batch if isinstance(entry, Failure))
         ready = [entry for entry in batch if isinstance(entry, Awakening)]
-        yield from split_on_failure(ready, lambda part: compute_batch(shard, part), "animate")
+        yield from split_on_failure(
+            ready, lambda part: compute_batch(shard, part), "animate", partial(slice_vae, shard)
+        )
 
     def finish(entry: Awakening | Failure) -> None:
         if isinstance(entry, Awakening):
@@ -52,18 +70,15 @@ def run(shard: Shard) -> None:
                 raise  # nothing can be recorded: the run ends, what is recorded stays
             except Exception as error:  # noqa: BLE001  # the item loop, as in `_fetch`
                 entry = Failure(entry.job, as_item_error(error, "encode"), entry.seconds)
-        commit_failure(shard, entry)
+        if wants_float32(shard, entry, shard.recipe.model.dtype):
+            held.append(entry.job)
+        else:
+            commit_failure(shard, entry)
 
-    # The measures run beside the model; a pool of their own would only take its cores.
-    cv2.setNumThreads(1)
-    recorded = _recorded(shard)
-    jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
-    for _ in range(len(shard.jobs) - len(jobs)):
-        shard.on_record("recorded")
-    if jobs:
+    if shard.jobs:
         check_model(shard)  # a model that cannot be had is no fault of a painting's
     overlapped(
-        jobs,
+        shard.jobs,
         lambda job: _fetch(shard, job),
         lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
         compute,
@@ -71,6 +86,7 @@ def run(shard: Shard) -> None:
         batch_size=shard.batch_size,
         depth=shard.execution.queue_depth,
     )
+    return held
 
 
 def _recorded(shard: Shard) -> set[tuple[str, int]]:
@@ -89,11 +105,12 @@ def _fetch(shard: Shard, job: Job) -> Awakening | Failure:
     try:
         source = load_painting(shard, job, seconds)
         with timed(seconds, "t_fetch"):
-            latents = _cached_latents(shard, job)
-        drawn = None
-        if "proxy" in job.work.keys and not latents.keys() & {"animate", "distill.proxy"}:
-            drawn = _cached_or_given_proxy(shard, job, source, seconds)
-        return Awakening(job, source, drawn, latents, seconds)
+            # In the second go nothing of the first one's precision is taken over.
+            latents = {} if shard.strict else _cached_latents(shard, job)
+            entry = Awakening(job, source, latents, own_arguments(shard, job, source), seconds)
+        if "proxy" in job.work.keys:
+            _take_proxy(shard, entry)
+        return entry
     except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
         return Failure(job, as_item_error(error, "prepare"), seconds)
 
@@ -116,20 +133,20 @@ def _cached_latents(shard: Shard, job: Job) -> dict[str, torch.Tensor]:
     return found
 
 
-def _cached_or_given_proxy(
-    shard: Shard, job: Job, source: Source, seconds: dict[str, float]
-) -> PIL.Image.Image | None:
-    """The proxy drawn in the first pass or named in the catalog; None: to be drawn now."""
+def _take_proxy(shard: Shard, entry: Awakening) -> None:
+    """The proxy drawn in the first pass or named in the catalog; without one it is drawn later."""
+    job, size = entry.job, entry.source.painting.size
     if shard.recipe.proxy.name != "given":
         cached = cached_picture(shard, "proxy", job.work.keys["proxy"])
-        if cached is None:
-            return None
-        add_seconds(seconds, cached[1])
-        return cached[0]
+        if cached is not None:
+            image, facts = cached
+            entry.proxy, entry.proxy_cut = fit(image, size), facts.get("prompt_cut", "")
+            add_seconds(entry.seconds, facts)
+        return
     if not job.row["proxy_uri"]:
         raise ItemError("no_proxy", "the catalog names no proxy for this work", stage="proxy")
     try:
         data = read_image(job.row["proxy_uri"])
-        return proxy.given(data, source.painting.size, (source.width, source.height))
     except FileNotFoundError:
         raise ItemError("no_proxy", "the given proxy is missing", stage="proxy") from None
+    entry.proxy = proxy.given(data, size, (entry.source.width, entry.source.height))

@@ -30,6 +30,7 @@ _TYPES = {
     "webp": "image/webp",
     "jpg": "image/jpeg",
     "mkv": "video/x-matroska",
+    "gif": "image/gif",
 }
 
 
@@ -60,6 +61,9 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         source_width=source.width,
         source_height=source.height,
         batch_size=entry.batch_size,
+        prompt_cut=entry.prompt_cut or None,
+        proxy_prompt_cut=entry.proxy_cut or None,
+        strict_numerics=shard.strict,
         peak_memory=_peak_memory(),
         torch=_version("torch"),
         **asdict(quality),

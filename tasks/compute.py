@@ -5,20 +5,22 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from epa_core.errors import UnsupportedError
+import numpy as np
+
+from epa_core.errors import ItemError, UnsupportedError
+from epa_core.media.images import fit
 from tasks import animate, distill, models
 from tasks.proxy_pass import draw_proxies
-from tasks.shard import Job, Shard, Source, keep_proxy, shared_time
+from tasks.shard import Job, Shard, Source, keep_proxy, painting_to_redraw, shared_time
 
 if TYPE_CHECKING:
-    import numpy as np
     import PIL.Image
     import torch
     from diffusers import DiffusionPipeline
 
-    from epa_core.awakening import CallSettings, EPASettings
+    from epa_core.awakening import CallSettings, EPASettings, Seed
 
 
 @dataclass
@@ -27,9 +29,12 @@ class Awakening:
 
     job: Job
     source: Source
-    proxy: PIL.Image.Image | None
     latents: dict[str, torch.Tensor]
+    own: dict[str, Any] = field(default_factory=dict)  # arguments of the call for this work only
     seconds: dict[str, float] = field(default_factory=dict)
+    proxy: PIL.Image.Image | None = None
+    proxy_cut: str = ""  # what the proxy maker did not read of its prompt
+    prompt_cut: str = ""  # what the model did not read
     batch_size: int = 1
     frames: np.ndarray | None = None
     fresh: dict[str, torch.Tensor] = field(default_factory=dict)  # as the cache has them
@@ -37,7 +42,7 @@ class Awakening:
 
 def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
     """Frames of every entry (all of one size), computing only what its ``latents`` lack."""
-    from epa_core.awakening import decode_latents
+    from epa_core.awakening import decode_latents, unread
 
     model = model_for(shard, entries[0].source.painting.size)
     for entry in entries:
@@ -49,7 +54,9 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
         _animate_missing(shard, entries, model)
         frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
     for entry, clip in zip(entries, frames, strict=True):
+        check_frames(clip, entry.source.painting)
         entry.frames = clip
+        entry.prompt_cut = unread(model.pipeline, entry.job.prompt)
         entry.latents = {}  # let go of the memory while the entry waits to be encoded
     return entries
 
@@ -80,13 +87,32 @@ def check_model(shard: Shard) -> None:
 def _pipeline(shard: Shard) -> DiffusionPipeline:
     """The recipe's pipeline, loaded once per process."""
     choice = shard.recipe.model
-    return models.model(
-        choice.name,
-        choice.source,
-        choice.revision,
-        choice.dtype or shard.recipe.card.dtype,
-        shard.execution.device,
-    )
+    if shard.strict:
+        choice = choice.model_copy(update={"dtype": "float32"})
+    return models.model(choice, shard.execution)
+
+
+def slice_vae(shard: Shard) -> bool:
+    """Let the VAE take one frame at a time from now on; False if it does so or cannot."""
+    vae = _pipeline(shard).vae
+    if not hasattr(vae, "enable_slicing") or getattr(vae, "use_slicing", False):
+        return False
+    vae.enable_slicing()
+    return True
+
+
+def check_frames(frames: np.ndarray, painting: PIL.Image.Image) -> None:
+    """ItemError ``numeric`` where a frame [H, W, 3] is black and the painting is not.
+
+    That is how overflow in a VAE ends: values that are no numbers become 0.
+    """
+    darkest = min(int(frame.max()) for frame in frames)
+    brightest = int(np.asarray(painting).max())
+    if darkest <= _BLACK < brightest - 2 * _BLACK:
+        raise ItemError("numeric", "the model produced a black frame")
+
+
+_BLACK = 4  # levels of 255
 
 
 def model_for(shard: Shard, size: tuple[int, int]) -> Model:
@@ -95,7 +121,11 @@ def model_for(shard: Shard, size: tuple[int, int]) -> Model:
 
     recipe, choice = shard.recipe, shard.recipe.model
     settings = EPASettings(
-        variant=recipe.variant, kappa0=recipe.animate.kappa0, **recipe.distill.model_dump()
+        variant=recipe.variant,
+        kappa0=recipe.animate.kappa0,
+        half_slerp=recipe.animate.half_slerp,
+        one_stream=recipe.one_stream,
+        **recipe.distill.model_dump(),
     )
     call = CallSettings(
         width=size[0],
@@ -118,11 +148,12 @@ def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
     ]
     if not missing:
         return
+    paintings = [(e.job, painting_to_redraw(shard, e.job, e.seconds)) for e in missing]
     with shared_time(missing, "t_proxy"):
-        made = draw_proxies(shard, [(entry.job, entry.source.painting) for entry in missing])
-    for entry, image in zip(missing, made, strict=True):
-        entry.proxy = image
-        keep_proxy(shard, entry.job, image, entry.seconds)
+        made = draw_proxies(shard, paintings)
+    for entry, (image, cut) in zip(missing, made, strict=True):
+        entry.proxy, entry.proxy_cut = fit(image, entry.source.painting.size), cut
+        keep_proxy(shard, entry.job, image, entry.seconds, cut)
 
 
 def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:
@@ -143,9 +174,10 @@ def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> No
         model.pipeline,
         [image for _, _, image in paths],
         [entry.job.prompt for entry, _, _ in paths],
-        [shard.seed_of(entry.job, stage) for entry, stage, _ in paths],
+        [_seed(shard, entry, stage, model) for entry, stage, _ in paths],
         model.settings,
         model.call,
+        [entry.own for entry, _, _ in paths],
     )
     for (entry, stage, _), latents in zip(paths, refined, strict=True):
         _keep(shard, entry, stage, latents)
@@ -165,14 +197,27 @@ def _animate_missing(shard: Shard, entries: list[Awakening], model: Model) -> No
         model.pipeline,
         [entry.source.painting for entry in todo],
         [entry.job.prompt for entry in todo],
-        [shard.seed_of(entry.job, "animate") for entry in todo],
+        [_seed(shard, entry, "animate", model) for entry in todo],
         path("distill.real"),
         path("distill.proxy"),
         replace(model.settings, num_inference_steps=steps),
         model.call,
+        [entry.own for entry in todo],
     )
     for entry, latents in zip(todo, final, strict=True):
         _keep(shard, entry, "animate", latents)
+
+
+def _seed(shard: Shard, entry: Awakening, stage: str, model: Model) -> Seed:
+    """What the stage's noise is drawn from: a seed of its own, or the work's one stream."""
+    from epa_core.awakening import path_seeds
+
+    seed = shard.seed_of(entry.job, stage)
+    if not model.settings.one_stream:
+        return seed
+    stream = path_seeds(seed, model.settings)
+    named = {"distill.real": stream.real, "distill.proxy": stream.proxy, "animate": stream.final}
+    return named[stage]
 
 
 def _keep(shard: Shard, entry: Awakening, stage: str, latents: torch.Tensor) -> None:

@@ -6,7 +6,8 @@ listed in `RUNTIME_ONLY`. A test walks the tree and fails on a field that is nei
 
 from __future__ import annotations
 
-from typing import Literal, Self, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -15,8 +16,10 @@ from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
 from tasks.distill import Params as DistillParams
 from tasks.encode import Params as EncodeParams
+from tasks.matrix import Cell, cells_of, check_matrix
 from tasks.measure import Params as MeasureParams
 from tasks.prepare import Params as PrepareParams
+from tasks.presets import expanded
 from tasks.proxy import Params as ProxyParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
@@ -42,6 +45,11 @@ class Recipe(Settings):
 
     seed: int = Field(0, ge=0, lt=2**63)
     variant: Variant = Field("V+S", description="the whole method, or one of its ablations")
+    one_stream: bool = Field(
+        False,
+        description="all noise of a work from one generator at the run's seed, as the paper's "
+        "released code: works of one size share their noise",
+    )
     model: ModelChoice = ModelChoice()
     prepare: PrepareParams = PrepareParams()
     proxy: ProxyParams = ProxyParams()
@@ -61,20 +69,34 @@ class Recipe(Settings):
         return self.variant in ("S", "V+U", "V+S")
 
     def resolved(self) -> Recipe:
-        """The same recipe with the model card's defaults filled in, as it enters the keys."""
-        card = self.card
-
-        def filled(params: Params, **defaults: object) -> Params:
-            missing = {k: v for k, v in defaults.items() if getattr(params, k) is None}
-            return params.model_copy(update=missing)
-
+        """The same recipe with the cards' defaults filled in, as it enters the keys."""
+        card, maker = self.card, proxy_card(self.proxy.name)
+        prepare = _filled(self.prepare, area=card.area, multiple=card.multiple)
+        # A maker without a canvas of its own draws on the model's.
+        canvas = prepare if maker.area is None else maker
+        proxy = _filled(
+            self.proxy,
+            area=canvas.area,
+            multiple=canvas.multiple,
+            dtype=maker.dtype,
+            **maker.defaults,
+        )
         return self.model_copy(
             update={
-                "model": filled(self.model, num_frames=card.num_frames, dtype=card.dtype),
-                "prepare": filled(self.prepare, area=card.area, multiple=card.multiple),
-                "encode": filled(self.encode, fps=card.fps),
+                "model": _filled(self.model, num_frames=card.num_frames, dtype=card.dtype),
+                "prepare": prepare,
+                "proxy": proxy,
+                "encode": _filled(self.encode, fps=card.fps),
             }
         )
+
+
+AnyParams = TypeVar("AnyParams", bound=Params)
+
+
+def _filled(params: AnyParams, **defaults: object) -> AnyParams:
+    missing = {k: v for k, v in defaults.items() if getattr(params, k) is None}
+    return params.model_copy(update=missing)
 
 
 class Prompts(Settings):
@@ -108,6 +130,12 @@ class Execution(Settings):
     max_attempts: int = Field(
         3, ge=1, description="tries of a work that failed for a passing cause"
     )
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none", description="parts of the model wait in main memory until they are needed"
+    )
+    vae_slicing: bool = Field(False, description="decode one frame at a time: less memory")
+    channels_last: bool = Field(False, description="memory layout; faster on some GPUs")
+    compile: bool = Field(False, description="torch.compile of the denoiser, once per size")
     keep: tuple[CachedStage, ...] = Field(
         get_args(CachedStage), description="stages whose intermediates are cached"
     )
@@ -118,6 +146,9 @@ class Execution(Settings):
 class RunConfig(Recipe):
     """A whole run: which works, what to make of them, where to put it, how to work."""
 
+    preset: str | None = Field(
+        None, description="settings to start from: paper; any of them may be given again"
+    )
     catalog: str = Field(description="catalog: Parquet, CSV, JSONL, or a folder of pictures")
     output: str = Field(description="folder or object-store URL of the collection")
     title: str = Field("", description="heading of the gallery")
@@ -125,12 +156,34 @@ class RunConfig(Recipe):
     limit: int | None = Field(None, ge=1, le=10**9, description="at most this many works")
     columns: dict[str, str] = Field({}, description="catalog column -> column of the given table")
     prompts: Prompts = Prompts()
+    matrix: dict[str, list[JsonValue]] = Field(
+        {}, description="setting by its dotted name -> values; every combination is made"
+    )
     execution: Execution = Execution()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, tree: Any) -> Any:
+        return expanded(tree) if isinstance(tree, Mapping) else tree
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
         model_card(self.model.name)  # raises with the nearest name
-        proxy_card(self.proxy.name)
+        maker = proxy_card(self.proxy.name)
+        if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
+            raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")
+        for name in self.proxy.settings():
+            if name not in maker.defaults:
+                takes = ", ".join(maker.defaults) or "none"
+                raise ValueError(
+                    f"proxy.{name}: the proxy {maker.name!r} has no such setting; it takes {takes}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _known_cells(self) -> Self:
+        if self.matrix:
+            check_matrix(self)
         return self
 
     @property
@@ -144,8 +197,15 @@ class RunConfig(Recipe):
         fields = {name: getattr(self, name) for name in Recipe.model_fields}
         return Recipe.model_construct(**fields).resolved()
 
+    def cells(self) -> list[Cell]:
+        """The recipes of the run's matrix, or its one recipe under no label."""
+        return cells_of(self)
+
 
 # Everything of a RunConfig that must not change a key.
 RUNTIME_ONLY = frozenset(
-    {"catalog", "output", "title", "where", "limit", "columns", "prompts", "execution"}
+    {
+        *("preset", "matrix", "catalog", "output", "title", "where", "limit", "columns"),
+        *("prompts", "execution"),
+    }
 )

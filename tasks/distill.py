@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
     from diffusers import DiffusionPipeline
 
-    from epa_core.awakening import CallSettings, EPASettings
+    from epa_core.awakening import CallSettings, EPASettings, Seed
 
 VERSION = 1
 
@@ -36,9 +36,10 @@ def run(
     pipeline: DiffusionPipeline,
     images: Sequence[PIL.Image.Image],
     prompts: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[Seed],
     settings: EPASettings,
     call: CallSettings,
+    extras: Sequence[Mapping[str, Any]],
 ) -> list[torch.Tensor]:
     """Refined latents of every path, float32 on the CPU; static latents where nothing is distilled.
 
@@ -48,4 +49,6 @@ def run(
 
     if settings.variant in ("baseline", "S"):
         return static_latents(pipeline, list(images), call)
-    return distill_latents(pipeline, list(images), list(prompts), list(seeds), settings, call)
+    return distill_latents(
+        pipeline, list(images), list(prompts), list(seeds), settings, call, extras=extras
+    )

@@ -1,12 +1,13 @@
 """The chained keys of every work, from catalog and recipe alone.
 
-    source -> prepare -> proxy ----> distill.proxy --+
-                 |                                    +-> animate -> encode -> measure
-                 +----------------> distill.real ----+
+    source -> prepare.proxy -> proxy -> distill.proxy --+
+          |                                  |           +-> animate -> encode -> measure
+          +-> prepare -----------------------+-> distill.real
 
 A stage's key covers its VERSION, its Params, the model it runs, its seed and the keys of its
 inputs, so a changed setting changes exactly the keys downstream of it. Which links exist depends
-on the variant: the baseline has neither proxy nor distillation.
+on the variant: the baseline has neither proxy nor distillation. A proxy maker with a canvas of its
+own (prepare.proxy) has keys that no video model enters, so one proxy serves every model.
 """
 
 from __future__ import annotations
@@ -25,7 +26,15 @@ from tasks.config import Recipe
 SOURCE_COLUMNS = ("image_uri", "image_sha256", "image_bytes")
 PROMPT_COLUMNS = ("prompt", "proxy_prompt")
 TAG_COLUMNS = ("title", "artist", "rights_statement", "license")
-COLUMNS = ("id", "proxy_uri", "extra", *SOURCE_COLUMNS, *PROMPT_COLUMNS, *TAG_COLUMNS)
+# What some models read of each work (`ModelCard.per_work`) -> its column.
+OWN_COLUMNS = {"mask": "mask_uri", "motion": "motion", "negative_prompt": "negative_prompt"}
+COLUMNS = (
+    *("id", "proxy_uri", "extra"),
+    *SOURCE_COLUMNS,
+    *PROMPT_COLUMNS,
+    *OWN_COLUMNS.values(),
+    *TAG_COLUMNS,
+)
 
 Row = Mapping[str, Any]
 
@@ -38,7 +47,9 @@ class KeyChain:
         self.model = model_identity(
             recipe.model.name, source=recipe.model.source, revision=recipe.model.revision
         )
-        self.proxy = proxy_identity(recipe.proxy.name)
+        self.proxy = proxy_identity(
+            recipe.proxy.name, source=recipe.proxy.source, revision=recipe.proxy.revision
+        )
         self._keyers = self._make_keyers()
 
     def works(self, rows: Iterable[Row]) -> Iterator[Work]:
@@ -54,27 +65,47 @@ class KeyChain:
             seed = self.seed(row, stage) if stage in _SEEDED else None
             keys[stage] = self._keyers[stage].key(inputs, seed=seed)
 
-        prompt = row["prompt"] or ""
+        prompt, own = row["prompt"] or "", self.own(row)
         add("prepare", source=source_identity(row))
         paths = {"prepare": keys["prepare"]}
+        fitted = {}
         if self.recipe.uses_proxy:
+            painting = keys["prepare"]
+            if self.own_canvas:
+                add("prepare.proxy", source=source_identity(row))
+                painting, fitted = keys["prepare.proxy"], {"canvas": keys["prepare"]}
             given = {"given": given_proxy(row)} if self.recipe.proxy.name == "given" else {}
             text = row["proxy_prompt"] or prompt
-            add("proxy", prepare=keys["prepare"], prompt=text, **given)
+            add("proxy", prepare=painting, prompt=text, **given)
         if self.recipe.variant != "baseline":
-            add("distill.real", image=keys["prepare"], prompt=prompt)
+            add("distill.real", image=keys["prepare"], prompt=prompt, **own)
             paths["real"] = keys["distill.real"]
         if self.recipe.uses_proxy:
-            add("distill.proxy", image=keys["proxy"], prompt=prompt)
+            add("distill.proxy", image=keys["proxy"], prompt=prompt, **own, **fitted)
             paths["proxy"] = keys["distill.proxy"]
-        add("animate", prompt=prompt, **paths)
+        add("animate", prompt=prompt, **paths, **own)
         tags = {name: row[name] or "" for name in TAG_COLUMNS}
         add("encode", animate=keys["animate"], **tags)
         add("measure", encode=keys["encode"])
         return keys
 
+    @property
+    def own_canvas(self) -> bool:
+        """Whether the proxy is drawn at another size than the video."""
+        proxy, prepare = self.recipe.proxy, self.recipe.prepare
+        return (proxy.area, proxy.multiple) != (prepare.area, prepare.multiple)
+
+    def own(self, row: Row) -> dict[str, str]:
+        """What the model reads of this work alone: the mask's identity, motion, negative prompt."""
+        found = {name: row[OWN_COLUMNS[name]] for name in self.recipe.card.per_work}
+        if found.get("mask"):
+            found["mask"] = given_mask(row)
+        return {name: value for name, value in found.items() if value}
+
     def seed(self, row: Row, stage: str) -> int:
         """Seed of one stage of one work; independent of shard, batch and worker."""
+        if self.recipe.one_stream:
+            return self.recipe.seed
         return derive_seed(self.recipe.seed, row["id"], stage)
 
     def material(self, row: Row) -> dict[str, Any]:
@@ -83,6 +114,7 @@ class KeyChain:
         facts |= {name: row[name] for name in ("proxy_prompt", *TAG_COLUMNS)}
         if self.recipe.proxy.name == "given":
             facts["given_proxy"] = given_proxy(row)
+        facts |= self.own(row)
         return facts | self._settings
 
     @cached_property
@@ -93,20 +125,23 @@ class KeyChain:
             "proxy.identity": self.proxy,
             "run.seed": self.recipe.seed,
             "run.variant": self.recipe.variant,
+            "run.one_stream": self.recipe.one_stream,
         }
         for stage, version in _VERSIONS.items():
             facts[f"{stage}.version"] = version
             params: Any = getattr(self.recipe, stage)
-            facts |= {f"{stage}.{k}": v for k, v in params.model_dump(mode="json").items()}
-        model = self.recipe.model.model_dump(mode="json", exclude={"source", "revision"})
+            dumped = params.model_dump(mode="json", exclude=_PLACE)
+            facts |= {f"{stage}.{k}": v for k, v in dumped.items()}
+        model = self.recipe.model.model_dump(mode="json", exclude=_PLACE)
         return facts | {f"model.{k}": v for k, v in model.items()}
 
     def _make_keyers(self) -> dict[str, StageKeyer]:
         recipe = self.recipe
-        # The model's name and revision are in its identity; its place on this machine is no matter.
-        call = recipe.model.model_dump(mode="json", exclude={"name", "source", "revision"})
-        drawn = recipe.proxy.model_dump(mode="json")
-        distil = {**recipe.distill.model_dump(mode="json"), "call": call}
+        # Names and revisions are in the identities; the place on this machine is no matter.
+        call = recipe.model.model_dump(mode="json", exclude={"name", *_PLACE})
+        drawn = recipe.proxy.model_dump(mode="json", exclude={"name", *_PLACE, *_CANVAS})
+        stream = {"one_stream": True} if recipe.one_stream else {}
+        distil = {**recipe.distill.model_dump(mode="json"), "call": call, **stream}
         # Ablation S uses the static latents: nothing of the distillation matters to it.
         if recipe.variant == "S":
             distil = {"static": True, "call": call}
@@ -114,9 +149,13 @@ class KeyChain:
             **recipe.animate.model_dump(mode="json"),
             "variant": recipe.variant,
             "call": call,
+            **stream,
         }
+        canvas = recipe.prepare.model_dump(mode="json")
+        own_canvas = recipe.proxy.model_dump(mode="json", include=_CANVAS)
         return {
-            "prepare": _keyer("prepare", prepare.VERSION, recipe.prepare.model_dump(mode="json")),
+            "prepare": _keyer("prepare", prepare.VERSION, canvas),
+            "prepare.proxy": _keyer("prepare", prepare.VERSION, own_canvas),
             "proxy": _keyer("proxy", proxy.VERSION, drawn, self.proxy),
             "distill.real": _keyer("distill", distill.VERSION, distil, self.model),
             "distill.proxy": _keyer("distill", distill.VERSION, distil, self.model),
@@ -126,6 +165,8 @@ class KeyChain:
         }
 
 
+_PLACE = {"source", "revision"}
+_CANVAS = {"area", "multiple"}
 _SEEDED = frozenset({"proxy", "distill.real", "distill.proxy", "animate"})
 _VERSIONS = {
     "prepare": prepare.VERSION,
@@ -142,6 +183,11 @@ def source_identity(row: Row) -> str:
     if row["image_sha256"]:
         return f"sha256:{row['image_sha256']}"
     return f"{row['image_uri']}#{row['image_bytes'] or ''}"
+
+
+def given_mask(row: Row) -> str:
+    """The digest of the mask that the catalog names, where the builder took it, else its place."""
+    return dict(row["extra"] or ()).get("mask_sha256") or row["mask_uri"]
 
 
 def given_proxy(row: Row) -> str:

@@ -9,14 +9,17 @@ from __future__ import annotations
 import gc
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from epa_core.cards import model_card
 from epa_core.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from epa_core.cards import Proxy
+    from tasks.config import Execution, ModelChoice
+    from tasks.proxy import Params as ProxyParams
 
 _lock = threading.Lock()
 
@@ -38,18 +41,34 @@ def resolve_device(device: str) -> str:
     return device
 
 
-def model(
-    name: str, source: str | None, revision: str | None, dtype: str, device: str
-) -> DiffusionPipeline:
+def model(choice: ModelChoice, execution: Execution) -> DiffusionPipeline:
     """The image-to-video pipeline, loaded at the first call. Raises UnsupportedError."""
+    how = execution.model_dump(include=_HOW, exclude_defaults=True)
     with _lock:
-        return _model(name, source, revision, dtype, resolve_device(device))
+        return _model(
+            choice.name,
+            source=choice.source,
+            revision=choice.revision,
+            dtype=choice.dtype or model_card(choice.name).dtype,
+            device=resolve_device(execution.device),
+            **how,
+        )
 
 
-def proxy_maker(name: str) -> Proxy:
+_HOW = {"offload", "vae_slicing", "channels_last", "compile"}
+
+
+def proxy_maker(params: ProxyParams, device: str) -> Proxy:
     """The proxy maker, loaded at the first call. Raises UnsupportedError."""
     with _lock:
-        return _proxy(name)
+        return _proxy(
+            params.name,
+            source=params.source,
+            revision=params.revision,
+            dtype=params.dtype,
+            device=resolve_device(device),
+            settings=tuple(params.settings().items()),
+        )
 
 
 def release() -> None:
@@ -70,16 +89,14 @@ def free_memory() -> None:
 
 
 @lru_cache(maxsize=1)  # the animation pass needs one model; two would not fit on most GPUs
-def _model(
-    name: str, source: str | None, revision: str | None, dtype: str, device: str
-) -> DiffusionPipeline:
+def _model(name: str, **how: Any) -> DiffusionPipeline:
     from epa_core.cards import load_model
 
-    return load_model(name, source=source, revision=revision, dtype=dtype, device=device)
+    return load_model(name, **how)
 
 
 @lru_cache(maxsize=1)
-def _proxy(name: str) -> Proxy:
+def _proxy(name: str, settings: tuple[tuple[str, Any], ...], **how: Any) -> Proxy:
     from epa_core.cards import load_proxy
 
-    return load_proxy(name)
+    return load_proxy(name, settings=dict(settings), **how)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -19,9 +19,32 @@ VERSION = 1
 
 
 class Params(_Params):
-    """Which proxy maker draws, and how."""
+    """Which proxy maker draws, on which canvas, and how; what is left empty is the maker's own."""
 
     name: str = Field("preview", description="a proxy of `epa models`")
+    source: str | None = Field(None, description="local folder or hub id of its weights")
+    revision: str | None = Field(None, description="commit of the hub repository")
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        None, description="precision of the weights; maker's own if empty"
+    )
+    area: int | None = Field(
+        None, ge=256, le=2**26, description="pixels of its canvas; maker's own, or the model's"
+    )
+    multiple: int | None = Field(None, ge=1, le=1024, description="sides are multiples of this")
+    strength: float | None = Field(None, description="how much is redrawn, 0 to 1")
+    num_inference_steps: int | None = Field(None, description="sampler steps at strength 1")
+    guidance_scale: float | None = Field(None, description="how closely the prompt is followed")
+    image_guidance_scale: float | None = Field(None, description="how closely the painting is")
+    aesthetic_score: float | None = Field(None, description="wanted (SDXL refiner)")
+    negative_aesthetic_score: float | None = Field(None, description="unwanted (SDXL refiner)")
+    negative_prompt: str | None = Field(None, description="what the proxy is steered away from")
+
+    def settings(self) -> dict[str, Any]:
+        """What is handed to the maker: its own settings, as far as they are given."""
+        return self.model_dump(exclude=set(_NOT_THE_MAKERS), exclude_none=True)
+
+
+_NOT_THE_MAKERS = ("name", "source", "revision", "dtype", "area", "multiple")
 
 
 def run(

@@ -15,14 +15,18 @@ from tasks.shard import (
     Failure,
     Job,
     Shard,
+    in_two_goes,
     keep_proxy,
-    load_painting,
+    painting_to_redraw,
     shared_time,
     split_on_failure,
+    wants_float32,
 )
 
 if TYPE_CHECKING:
     import PIL.Image
+
+    from epa_core.cards import Proxy
 
 
 @dataclass
@@ -33,10 +37,17 @@ class Drawing:
     painting: PIL.Image.Image | None  # None: there is nothing to draw
     seconds: dict[str, float] = field(default_factory=dict)
     proxy: PIL.Image.Image | None = None
+    cut: str = ""  # of its prompt
 
 
 def run(shard: Shard) -> None:
     """Draw the missing proxies of ``shard``; a work that fails is recorded and left out later."""
+    in_two_goes(shard, _draw_all)
+
+
+def _draw_all(shard: Shard) -> list[Job]:
+    """Draw every job's proxy; returns those that deserve a second go in float32."""
+    held: list[Job] = []
 
     def compute(batch: list[Drawing | Failure]) -> Iterator[Drawing | Failure]:
         drawings = [entry for entry in batch if isinstance(entry, Drawing) and entry.painting]
@@ -45,15 +56,18 @@ def run(shard: Shard) -> None:
 
     def finish(entry: Drawing | Failure) -> None:
         if isinstance(entry, Failure):
-            commit_failure(shard, entry)
+            if wants_float32(shard, entry, shard.recipe.proxy.dtype):
+                held.append(entry.job)
+            else:
+                commit_failure(shard, entry)
         elif entry.proxy is not None:
-            keep_proxy(shard, entry.job, entry.proxy, entry.seconds)
+            keep_proxy(shard, entry.job, entry.proxy, entry.seconds, entry.cut)
             shard.counts["drawn"] += 1
             shard.on_record("drawn")
 
     jobs = [job for job in shard.jobs if "proxy" in job.stages]
     if jobs:
-        models.proxy_maker(shard.recipe.proxy.name)  # its absence is no fault of a painting's
+        maker_of(shard)  # its absence is no fault of a painting's
     overlapped(
         jobs,
         lambda job: _fetch(shard, job),
@@ -65,6 +79,7 @@ def run(shard: Shard) -> None:
         batch_size=shard.batch_size,
         depth=shard.execution.queue_depth,
     )
+    return held
 
 
 def _fetch(shard: Shard, job: Job) -> Drawing | Failure:
@@ -74,7 +89,7 @@ def _fetch(shard: Shard, job: Job) -> Drawing | Failure:
             shard.counts["cached"] += 1
             shard.on_record("cached")
             return Drawing(job, None)
-        return Drawing(job, load_painting(shard, job, seconds).painting, seconds)
+        return Drawing(job, painting_to_redraw(shard, job, seconds), seconds)
     except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
         return Failure(job, as_item_error(error, "prepare"), seconds)
 
@@ -83,19 +98,31 @@ def _draw(shard: Shard, drawings: list[Drawing]) -> list[Drawing]:
     """Fill in ``proxy`` of every drawing, all in one call."""
     with shared_time(drawings, "t_proxy"):
         made = draw_proxies(shard, [(d.job, d.painting) for d in drawings if d.painting])
-    for drawing, image in zip(drawings, made, strict=True):
-        drawing.proxy = image
+    for drawing, (image, cut) in zip(drawings, made, strict=True):
+        drawing.proxy, drawing.cut = image, cut
     return drawings
 
 
 def draw_proxies(
     shard: Shard, paintings: list[tuple[Job, PIL.Image.Image]]
-) -> list[PIL.Image.Image]:
-    """One proxy per painting of one size; the maker is loaded at the first call."""
-    maker = models.proxy_maker(shard.recipe.proxy.name)
-    return proxy.run(
+) -> list[tuple[PIL.Image.Image, str]]:
+    """One proxy per painting of one size, and what of its prompt was cut off."""
+    maker = maker_of(shard)
+    made = proxy.run(
         maker,
         [painting for _, painting in paintings],
         [job.proxy_prompt for job, _ in paintings],
         [shard.seed_of(job, "proxy") for job, _ in paintings],
     )
+    return [
+        (image, maker.cut_off(job.proxy_prompt))
+        for image, (job, _) in zip(made, paintings, strict=True)
+    ]
+
+
+def maker_of(shard: Shard) -> Proxy:
+    """The recipe's proxy maker; it is loaded at the first call."""
+    params = shard.recipe.proxy
+    if shard.strict:
+        params = params.model_copy(update={"dtype": "float32"})
+    return models.proxy_maker(params, shard.execution.device)

@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from catalogs.cache import Cache
@@ -19,7 +19,7 @@ from tasks import prepare
 from tasks.config import Execution, Recipe
 from tasks.failures import as_item_error, out_of_memory
 from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
-from tasks.models import free_memory, resolve_device
+from tasks.models import free_memory, release, resolve_device
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -62,6 +62,7 @@ class Shard:
     material_of: Callable[[Job], Mapping[str, Any]]
     facts: Mapping[str, str]  # model.identity, proxy.identity, config.digest
     cell: str | None = None  # which cell of the run's matrix, where it has one
+    strict: bool = False  # a second go in float32, after half precision gave no numbers
     on_record: Callable[[str], None] = lambda status: None
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
@@ -105,10 +106,15 @@ def shared_time(entries: Sequence[HasJob], name: str) -> Iterator[None]:
         entry.seconds[name] = entry.seconds.get(name, 0.0) + seconds[name] / len(entries)
 
 
-def load_painting(shard: Shard, job: Job, seconds: dict[str, float]) -> Source:
-    """The prepared painting, from the cache or from its source. Raises ItemError, OSError."""
+def load_painting(
+    shard: Shard, job: Job, seconds: dict[str, float], stage: str = "prepare"
+) -> Source:
+    """The painting prepared for the video (or for ``prepare.proxy``), from the cache or its source.
+
+    Raises ItemError, OSError.
+    """
     check_prompt(shard, job)
-    cached = cached_picture(shard, "prepare", job.work.keys["prepare"])
+    cached = cached_picture(shard, "prepare", job.work.keys[stage])
     if cached is not None:
         painting, facts = cached
         add_seconds(seconds, facts)
@@ -117,12 +123,18 @@ def load_painting(shard: Shard, job: Job, seconds: dict[str, float]) -> Source:
     with timed(seconds, "t_fetch"):
         data = read_image(job.row["image_uri"])
     with timed(seconds, "t_prepare"):
-        source = _prepared(shard, job, data)
+        source = _prepared(shard, job, data, stage)
     facts = {"sha256": source.sha256, "bytes": str(source.bytes)}
     facts |= {"width": str(source.width), "height": str(source.height)}
     facts |= {name: f"{seconds[name]:.4f}" for name in ("t_fetch", "t_prepare")}
-    keep_picture(shard, "prepare", job.work.keys["prepare"], source.painting, facts)
+    keep_picture(shard, "prepare", job.work.keys[stage], source.painting, facts)
     return source
+
+
+def painting_to_redraw(shard: Shard, job: Job, seconds: dict[str, float]) -> PIL.Image.Image:
+    """The painting on the proxy maker's canvas, fitted from the scan itself."""
+    stage = "prepare.proxy" if "prepare.proxy" in job.work.keys else "prepare"
+    return load_painting(shard, job, seconds, stage).painting
 
 
 def add_seconds(seconds: dict[str, float], facts: Mapping[str, str]) -> None:
@@ -133,14 +145,14 @@ def add_seconds(seconds: dict[str, float], facts: Mapping[str, str]) -> None:
 
 
 def keep_proxy(
-    shard: Shard, job: Job, image: PIL.Image.Image, seconds: Mapping[str, float]
+    shard: Shard, job: Job, image: PIL.Image.Image, seconds: Mapping[str, float], cut: str
 ) -> None:
-    """Cache a drawn proxy, with the seconds it took."""
-    facts = {"t_proxy": f"{seconds.get('t_proxy', 0.0):.4f}"}
+    """Cache a drawn proxy, with the seconds it took and what of the prompt its maker cut off."""
+    facts = {"t_proxy": f"{seconds.get('t_proxy', 0.0):.4f}", "prompt_cut": cut}
     keep_picture(shard, "proxy", job.work.keys["proxy"], image, facts)
 
 
-def _prepared(shard: Shard, job: Job, data: bytes) -> Source:
+def _prepared(shard: Shard, job: Job, data: bytes, stage: str) -> Source:
     from epa_core.media.images import ImageLimits
 
     digest = hashlib.sha256(data).hexdigest()
@@ -152,7 +164,11 @@ def _prepared(shard: Shard, job: Job, data: bytes) -> Source:
             stage="fetch",
         )
     limits = ImageLimits(**shard.execution.limits.model_dump())
-    painting, (width, height) = prepare.run(data, shard.recipe.prepare, limits)
+    canvas = shard.recipe.prepare
+    if stage == "prepare.proxy":
+        proxy = shard.recipe.proxy
+        canvas = prepare.Params(area=proxy.area, multiple=proxy.multiple)
+    painting, (width, height) = prepare.run(data, canvas, limits)
     return Source(painting, digest, len(data), width, height)
 
 
@@ -212,11 +228,15 @@ Entry = TypeVar("Entry", bound=HasJob)
 
 
 def split_on_failure(
-    entries: list[Entry], work: Callable[[list[Entry]], list[Entry]], stage: str
+    entries: list[Entry],
+    work: Callable[[list[Entry]], list[Entry]],
+    stage: str,
+    save_memory: Callable[[], bool] = lambda: False,
 ) -> Iterator[Entry | Failure]:
     """Results of ``work`` on all entries at once; a batch that fails is halved and tried again.
 
-    So one bad painting fails alone, and a batch too large for the GPU shrinks until it fits.
+    So one bad painting fails alone, and a batch too large for the GPU shrinks until it fits. A
+    single one that is still too large is tried once more if ``save_memory`` could do something.
     """
     if not entries:
         return
@@ -224,15 +244,31 @@ def split_on_failure(
         results = work(entries)
     except Exception as error:  # noqa: BLE001  # the item loop: judged in one place, then recorded
         judged = as_item_error(error, stage)
-        if len(entries) == 1:
-            yield Failure(entries[0].job, judged, entries[0].seconds)
-            return
         oom = out_of_memory(error)
     else:
         yield from results
         return
     if oom:  # outside the handler: the error's traceback held the batch's tensors
         free_memory()
-    half = len(entries) // 2
-    yield from split_on_failure(entries[:half], work, stage)
-    yield from split_on_failure(entries[half:], work, stage)
+    if len(entries) > 1:
+        half = len(entries) // 2
+        yield from split_on_failure(entries[:half], work, stage, save_memory)
+        yield from split_on_failure(entries[half:], work, stage, save_memory)
+    elif oom and save_memory():
+        yield from split_on_failure(entries, work, stage)
+    else:
+        yield Failure(entries[0].job, judged, entries[0].seconds)
+
+
+def wants_float32(shard: Shard, failure: Failure, dtype: str | None) -> bool:
+    """Whether a work deserves a second go: half precision overflows on some, float32 does not."""
+    return failure.error.code == "numeric" and not shard.strict and dtype != "float32"
+
+
+def in_two_goes(shard: Shard, go: Callable[[Shard], list[Job]]) -> None:
+    """Run ``go``, and once more in float32 on the jobs that it hands back."""
+    held = go(shard)
+    if held:
+        release()  # the same weights twice would not fit on most GPUs
+        go(replace(shard, jobs=held, strict=True))
+        release()

@@ -57,6 +57,7 @@ _CAMERA = frozenset(
 )
 # The key in `extra` that holds the SHA-256 of a local proxy file, in hex.
 PROXY_SHA256 = "proxy_sha256"
+MASK_SHA256 = "mask_sha256"
 _ORIENTATION_TAG = 0x0112
 
 
@@ -210,7 +211,8 @@ def _identified(
 def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
     """Fill sha256, size and format of rows whose image is a local file; flag what is wrong.
 
-    Where the proxy is a local file its digest goes to `extra`, as PROXY_SHA256.
+    Where the proxy or the mask is a local file its digest goes to `extra`, as PROXY_SHA256 or
+    MASK_SHA256.
     """
     found = [(row, local_path(str(row["image_uri"]))) for row in rows if row.get("image_uri")]
     local = [(row, path) for row, path in found if path is not None]
@@ -221,13 +223,14 @@ def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
             row.update(facts)
             if problem:
                 report.flag(problem, str(row["image_uri"]))
-        given = [(row, local_path(str(row["proxy_uri"]))) for row in rows if row.get("proxy_uri")]
-        proxies = [(row, path) for row, path in given if path is not None]
-        digests = pool.map(_file_sha256, [path for _, path in proxies])
-        for (row, _), digest in zip(proxies, digests, strict=True):
-            if digest:
-                others = [pair for pair in row.get("extra") or () if pair[0] != PROXY_SHA256]
-                row["extra"] = [*others, (PROXY_SHA256, digest)]
+        for column, name in (("proxy_uri", PROXY_SHA256), ("mask_uri", MASK_SHA256)):
+            given = [(row, local_path(str(row[column]))) for row in rows if row.get(column)]
+            files = [(row, path) for row, path in given if path is not None]
+            digests = pool.map(_file_sha256, [path for _, path in files])
+            for (row, _), digest in zip(files, digests, strict=True):
+                if digest:
+                    others = [pair for pair in row.get("extra") or () if pair[0] != name]
+                    row["extra"] = [*others, (name, digest)]
 
 
 def _file_sha256(path: Path) -> str | None:

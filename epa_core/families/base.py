@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from epa_core.errors import UnsupportedError
+from epa_core.errors import ItemError, UnsupportedError
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -245,7 +245,24 @@ class Family:
     def frames(
         self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings
     ) -> "np.ndarray[Any, Any]":
-        """One clip (batch of 1) as uint8 frames [F, H, W, 3]."""
+        """One clip (batch of 1) as uint8 frames [F, H, W, 3].
+
+        ItemError ``numeric`` where the decoder gives values that are no numbers.
+        """
         video = self.decode(pipeline, clip, call)
-        unit = pipeline.video_processor.postprocess_video(video, output_type="np")[0]
+        if not torch.isfinite(video).all():
+            raise ItemError("numeric", "the decoder produced values that are no numbers")
+        return self.to_bytes(pipeline.video_processor.postprocess_video(video, output_type="np")[0])
+
+    def to_bytes(self, unit: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Frames in 0..1 as uint8."""
         return (unit * 255).round().astype(np.uint8)
+
+    def unread(self, pipeline: "DiffusionPipeline", prompt: str) -> str:
+        """The tail of ``prompt`` that the text encoder does not get; "" if it gets all."""
+        tokenizer = getattr(pipeline, "tokenizer", None)
+        if tokenizer is None or not self.takes_prompt:
+            return ""
+        from epa_core.text import cut_off
+
+        return cut_off(tokenizer, prompt, call_default(pipeline, "max_sequence_length"))

@@ -25,6 +25,9 @@ ROW = {
     "prompt": "the water ripples",
     "proxy_prompt": None,
     "proxy_uri": None,
+    "mask_uri": None,
+    "motion": None,
+    "negative_prompt": None,
     "extra": None,
     "title": "T",
     "artist": "A",
@@ -35,6 +38,7 @@ ROW = {
 OTHER: dict[str, Any] = {
     "seed": 1,
     "variant": "V",
+    "one_stream": True,
     "model.name": None,  # another model needs weights; its identity is tested with the cards
     "model.source": None,  # the preview has none; likewise
     "model.revision": None,
@@ -45,6 +49,18 @@ OTHER: dict[str, Any] = {
     "prepare.area": 4096,
     "prepare.multiple": 16,
     "proxy.name": "given",
+    "proxy.source": None,  # of weights, which the preview has none of: see below
+    "proxy.revision": None,
+    "proxy.dtype": "float16",
+    "proxy.area": 4096,
+    "proxy.multiple": 16,
+    "proxy.strength": None,
+    "proxy.num_inference_steps": None,
+    "proxy.guidance_scale": None,
+    "proxy.image_guidance_scale": None,
+    "proxy.aesthetic_score": None,
+    "proxy.negative_aesthetic_score": None,
+    "proxy.negative_prompt": None,
     "distill.num_inference_steps": 10,
     "distill.p": 0.5,
     "distill.alpha_curve": "linear-increasing",
@@ -53,6 +69,7 @@ OTHER: dict[str, Any] = {
     "distill.levels": "matched",
     "animate.num_inference_steps": 10,
     "animate.kappa0": 3.0,
+    "animate.half_slerp": True,
     "encode.fps": 12,
     "encode.crf": 20,
     "encode.preset": "medium",
@@ -100,7 +117,12 @@ def test_flipping_a_setting_changes_the_work_and_nothing_upstream(name: str) -> 
     after = KeyChain(run_with(name, OTHER[name]).recipe()).keys(ROW)
     assert before["measure"] != after["measure"]
     stage = name.partition(".")[0]
-    first = {"seed": "proxy", "variant": "animate", "model": "distill.real"}.get(stage, stage)
+    first = {
+        "seed": "proxy",
+        "one_stream": "proxy",
+        "variant": "animate",
+        "model": "distill.real",
+    }.get(stage, stage)
     order = list(before)
     upstream = order[: order.index("distill.real" if first == "distill" else first)]
     assert all(before[s] == after[s] for s in upstream if s in after)

@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from local_runner import run_locally
 from paintings import PROMPTS, tiny_run, write_paintings
+from PIL import Image
 
 from catalogs.errors import ConfigError, StoreError
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.models.preview import PreviewPipeline
+from tasks import models
 from tasks.collection import Collection
+from tasks.compute import check_frames
+from tasks.config import Execution, ModelChoice
 from tasks.failures import RepeatedFault, as_item_error
+from tasks.shard import Failure, split_on_failure
 
 torch.set_num_threads(1)
 
@@ -88,17 +94,108 @@ def test_a_passing_failure_is_tried_three_times_in_all(
     assert [row.attempt for row in rows] == [1, 2, 3]
 
 
+def numbers_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let the model give numbers in ``dtype`` only; the precisions it is loaded in are returned."""
+    from epa_core import awakening
+
+    loaded: list[str] = []
+    load, animate = models.model, awakening.animate_latents
+
+    def spied(choice: ModelChoice, execution: Execution) -> Any:
+        loaded.append(choice.dtype or "")
+        return load(choice, execution)
+
+    def overflowing(*args: Any, **own: Any) -> Any:
+        broken = loaded[-1] != dtype
+        return [z * float("nan") if broken else z for z in animate(*args, **own)]
+
+    monkeypatch.setattr(models, "model", spied)
+    monkeypatch.setattr(awakening, "animate_latents", overflowing)
+    return loaded
+
+
 def test_values_that_are_no_numbers_are_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = numbers_in("never", monkeypatch)
+    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out")
+    summary, _ = run_locally(run)
+    assert summary.codes == {"numeric": 1}
+    assert set(loaded) == {"float32"}  # there is nothing more exact to try
+
+
+def test_a_work_that_overflows_in_half_precision_is_done_in_float32(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = numbers_in("float32", monkeypatch)
+    settings = {"model": {"dtype": "float16", "num_frames": 4}}
+    run = tiny_run(write_paintings(tmp_path / "in", 2), tmp_path / "out", **settings)
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 2}, summary.codes
+    assert list(dict.fromkeys(loaded)) == ["float16", "float32"]
+    assert {row["strict_numerics"] for row in collection.ledger.table().to_pylist()} == {True}
+
+
+def test_a_work_without_numbers_in_float32_too_fails_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = numbers_in("never", monkeypatch)
+    settings = {"model": {"dtype": "float16", "num_frames": 4}}
+    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out", **settings)
+    summary, collection = run_locally(run)
+    assert summary.codes == {"numeric": 1}
+    assert list(dict.fromkeys(loaded)) == ["float16", "float32"]
+    [row] = collection.ledger.history(collection.works[0].item_id)
+    assert row.attempt == 1
+
+
+def test_a_black_video_of_a_bright_painting_is_no_video(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from epa_core import awakening
 
-    animate = awakening.animate_latents
-    monkeypatch.setattr(
-        awakening, "animate_latents", lambda *a: [z * float("nan") for z in animate(*a)]
-    )
+    decode = awakening.decode_latents
+
+    def with_a_black_frame(*args: Any) -> Any:
+        clips = decode(*args)
+        clips[0][2] = 0
+        return clips
+
+    monkeypatch.setattr(awakening, "decode_latents", with_a_black_frame)
     summary, _ = run_locally(tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out"))
-    assert summary.codes == {"nan_latents": 1}
+    assert summary.codes == {"numeric": 1}
+
+
+def test_a_black_painting_may_stay_black() -> None:
+    black = Image.new("RGB", (8, 8))
+    check_frames(np.zeros((2, 8, 8, 3), np.uint8), black)
+    with pytest.raises(ItemError, match="black"):
+        check_frames(np.zeros((2, 8, 8, 3), np.uint8), Image.new("RGB", (8, 8), "grey"))
+
+
+def test_a_single_work_too_large_is_tried_once_more_with_less_memory() -> None:
+    """The ladder: halve the batch, save memory, then record ``cuda_oom``."""
+    from types import SimpleNamespace
+
+    calls: list[int] = []
+    saved: list[bool] = []
+
+    def work(entries: list[Any]) -> list[Any]:
+        calls.append(len(entries))
+        if not saved or entries[0].job == "huge":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return entries
+
+    def save_memory() -> bool:
+        saved.append(True)
+        return len(saved) == 1
+
+    entries = [SimpleNamespace(job=name, seconds={}) for name in ("large", "huge")]
+    results = list(split_on_failure(entries, work, "animate", save_memory))
+    assert calls == [2, 1, 1, 1]
+    assert results[0] is entries[0]
+    assert isinstance(results[1], Failure)
+    assert results[1].error.code == "cuda_oom"
 
 
 def test_a_fault_of_the_code_stops_the_run_before_it_fails_every_painting(

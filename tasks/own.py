@@ -1,0 +1,68 @@
+"""What a model reads of one work alone: motion mask, motion strength, negative prompt."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from catalogs.images import read_image
+from epa_core.errors import ItemError
+from tasks.shard import Job, Shard, Source
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+_MOST_ASPECT_ERROR = 0.02
+
+
+def own_arguments(shard: Shard, job: Job, source: Source) -> dict[str, Any]:
+    """Arguments of the model's call that hold for this work only, from the catalog's columns.
+
+    Raises ItemError ``no_mask``, ``mask_size``, ``bad_motion``, and what a picture can raise.
+    """
+    read = shard.recipe.card.per_work
+    own: dict[str, Any] = {}
+    if "mask" in read and job.row["mask_uri"]:
+        try:
+            data = read_image(job.row["mask_uri"])
+        except FileNotFoundError:
+            raise ItemError("no_mask", "the mask is not where the catalog says") from None
+        own["mask_image"] = mask(data, source.painting.size, (source.width, source.height))
+    if "motion" in read and job.row["motion"]:
+        own["motion_strength"] = _strength(job.row["motion"])
+    if "negative_prompt" in read and job.row["negative_prompt"]:
+        own["negative_prompt"] = job.row["negative_prompt"]
+    return own
+
+
+def mask(data: bytes, size: tuple[int, int], original: tuple[int, int]) -> PIL.Image.Image:
+    """Decode a mask (white may move, black stays) and fit it to the canvas ``size``, mode L.
+
+    It must have the shape of the ``original`` painting (width, height), else ItemError
+    ``mask_size``.
+    """
+    from epa_core.media.images import decode_image, fit
+
+    image = decode_image(data)
+    if abs((image.width / image.height) / (original[0] / original[1]) - 1) > _MOST_ASPECT_ERROR:
+        raise ItemError(
+            "mask_size",
+            f"the mask is {image.width}x{image.height}, the painting "
+            f"{original[0]}x{original[1]}: not the same shape",
+            stage="prepare",
+        )
+    return fit(image.convert("L"), size)
+
+
+def _strength(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 100:
+        raise ItemError(
+            "bad_motion",
+            f"the catalog's motion is {text!r}; a motion strength from 0 to 100 is expected",
+            stage="prepare",
+        )
+    return value
