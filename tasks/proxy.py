@@ -31,10 +31,16 @@ class Params(_Params):
         None, ge=256, le=2**26, description="pixels of its canvas; maker's own, or the model's"
     )
     multiple: int | None = Field(None, ge=1, le=1024, description="sides are multiples of this")
-    strength: float | None = Field(None, description="how much is redrawn, 0 to 1")
-    num_inference_steps: int | None = Field(None, description="sampler steps at strength 1")
-    guidance_scale: float | None = Field(None, description="how closely the prompt is followed")
-    image_guidance_scale: float | None = Field(None, description="how closely the painting is")
+    strength: float | None = Field(None, gt=0, le=1, description="how much is redrawn, 0 to 1")
+    num_inference_steps: int | None = Field(
+        None, ge=1, le=1000, description="sampler steps at strength 1"
+    )
+    guidance_scale: float | None = Field(
+        None, ge=0, description="how closely the prompt is followed"
+    )
+    image_guidance_scale: float | None = Field(
+        None, ge=0, description="how closely the painting is followed"
+    )
     aesthetic_score: float | None = Field(None, description="wanted (SDXL refiner)")
     negative_aesthetic_score: float | None = Field(None, description="unwanted (SDXL refiner)")
     negative_prompt: str | None = Field(None, description="what the proxy is steered away from")

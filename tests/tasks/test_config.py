@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from catalog_rows import ROW
 from pydantic import BaseModel
 
 from catalogs.errors import ConfigError
@@ -17,23 +18,6 @@ from tasks.keychain import KeyChain
 from tasks.runfile import dump_run, load_run_file, parse_run
 
 BASE = {"catalog": "in", "output": "out"}
-ROW = {
-    "id": "a",
-    "image_uri": "a.png",
-    "image_sha256": "0" * 64,
-    "image_bytes": 1,
-    "prompt": "the water ripples",
-    "proxy_prompt": None,
-    "proxy_uri": None,
-    "mask_uri": None,
-    "motion": None,
-    "negative_prompt": None,
-    "extra": None,
-    "title": "T",
-    "artist": "A",
-    "rights_statement": None,
-    "license": None,
-}
 # Another valid value for every setting that enters a key.
 OTHER: dict[str, Any] = {
     "seed": 1,
@@ -76,6 +60,7 @@ OTHER: dict[str, Any] = {
     "encode.loop": "ping-pong",
     "encode.cross_fade_frames": 3,
     "encode.archive": True,
+    "encode.gif": True,
     "encode.preview_side": 128,
     "encode.mark_ai": False,
 }

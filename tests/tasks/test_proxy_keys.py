@@ -1,0 +1,117 @@
+"""A proxy is a stage of its own: what changes its key, and that no video model does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from catalog_rows import ROW
+
+from catalogs.errors import ConfigError
+from tasks.config import Recipe
+from tasks.keychain import KeyChain
+from tasks.runfile import parse_run
+
+REFINER = {"name": "sdxl-refiner", "revision": "462165984030d82259a11f4367a4eed129e94a7b"}
+
+
+def recipe(model: dict[str, Any] | None = None, **proxy: Any) -> Recipe:
+    tree = {
+        "catalog": "in",
+        "output": "out",
+        "model": model or {"name": "i2vgen-xl", "revision": "main"},
+        "proxy": {**REFINER, **proxy},
+    }
+    return parse_run(tree).recipe()
+
+
+def keys(of: Recipe, **columns: Any) -> dict[str, str]:
+    return KeyChain(of).keys({**ROW, **columns})
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": "i2vgen-xl", "revision": "main", "guidance_scale": 3.0},
+        {"name": "wan2.1-i2v-480p", "revision": "main"},
+        {"name": "preview"},
+    ],
+)
+def test_one_proxy_serves_every_model_and_setting(model: dict[str, Any]) -> None:
+    here, there = keys(recipe()), keys(recipe(model))
+    assert here["proxy"] == there["proxy"]
+    assert here["prepare.proxy"] == there["prepare.proxy"]
+    assert here["distill.proxy"] != there["distill.proxy"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("revision", "main"),
+        ("dtype", "float32"),
+        ("area", 512 * 512),
+        ("multiple", 8),
+        ("strength", 0.6),
+        ("num_inference_steps", 20),
+        ("guidance_scale", 4.0),
+        ("aesthetic_score", 7.0),
+        ("negative_aesthetic_score", 1.0),
+        ("negative_prompt", "blur"),
+    ],
+)
+def test_each_setting_of_the_maker_redraws_and_leaves_the_real_path(name: str, value: Any) -> None:
+    before, after = keys(recipe()), keys(recipe(**{name: value}))
+    assert before["proxy"] != after["proxy"]
+    assert before["distill.proxy"] != after["distill.proxy"]
+    assert before["distill.real"] == after["distill.real"]
+
+
+def test_a_default_said_aloud_is_the_same_proxy() -> None:
+    said = recipe(strength=0.5, num_inference_steps=50, dtype="float16", area=1024 * 1024)
+    assert keys(recipe()) == keys(said)
+
+
+def test_a_maker_without_a_canvas_draws_on_the_models() -> None:
+    found = parse_run({"catalog": "in", "output": "out"}).recipe()
+    assert "prepare.proxy" not in keys(found)
+    other = parse_run({"catalog": "in", "output": "out", "proxy": {"area": 4096}}).recipe()
+    assert keys(other)["prepare"] == keys(found)["prepare"] != keys(other)["prepare.proxy"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "sentence"),
+    [
+        ({"name": "preview", "strength": 0.5}, "proxy.strength: the proxy 'preview' has no such"),
+        ({**REFINER, "image_guidance_scale": 2.0}, "it takes strength, num_inference_steps"),
+        ({**REFINER, "strength": 0}, "proxy.strength = 0"),
+        ({**REFINER, "strength": 1.5}, "proxy.strength = 1.5"),
+        ({"name": "given", "area": 4096}, "the proxy 'given' draws on no canvas"),
+        ({"name": "sdxl-refinr"}, "did you mean 'sdxl-refiner'?"),
+    ],
+)
+def test_a_setting_that_is_not_the_makers_is_refused(proxy: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_run({"catalog": "in", "output": "out", "proxy": proxy})
+    assert sentence in str(caught.value)
+
+
+OWN = {"mask_uri": "m.png", "motion": "5", "negative_prompt": "blur"}
+
+
+@pytest.mark.parametrize("column", OWN)
+def test_what_the_model_reads_of_a_work_enters_its_latents(column: str) -> None:
+    takes_all = recipe({"name": "animate-anything", "source": "owner/name", "revision": "main"})
+    before, after = keys(takes_all), keys(takes_all, **{column: OWN[column]})
+    changed = [stage for stage in before if before[stage] != after[stage]]
+    assert changed == ["distill.real", "distill.proxy", "animate", "encode", "measure"]
+    # A model that does not read the column keeps its results.
+    svd = recipe({"name": "svd", "revision": "main"})
+    assert keys(svd) == keys(svd, **{column: OWN[column]})
+
+
+def test_a_masks_digest_counts_for_more_than_its_place() -> None:
+    takes_all = recipe({"name": "animate-anything", "source": "owner/name", "revision": "main"})
+    extra = [("mask_sha256", "a" * 64)]
+    here = keys(takes_all, mask_uri="here.png", extra=extra)
+    assert here == keys(takes_all, mask_uri="there.png", extra=extra)
+    assert here != keys(takes_all, mask_uri="here.png", extra=[("mask_sha256", "b" * 64)])
