@@ -17,11 +17,15 @@ Stable Diffusion, each followed by convolution and attention over time) with thr
 from typing import Any
 
 import torch
-from diffusers import UNet3DConditionModel
+from diffusers import ModelMixin, UNet3DConditionModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.resnet import TemporalConvLayer
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionOutput
 from torch import Tensor, nn
+
+# ModelMixin is exported because diffusers looks for it here: by that name in this module it tells
+# how a saved pipeline's denoiser is loaded.
+__all__ = ["TEMPORAL_GROUPS", "MaskedMotionUNet3D", "ModelMixin"]
 
 # The released layers over time have 32 groups whatever the configuration says; diffusers' follow
 # ``norm_num_groups``.
@@ -106,8 +110,7 @@ class MaskedMotionUNet3D(UNet3DConditionModel):
         blocks += [conv for layer in layers for conv in (layer.conv3, layer.conv4)]
         return [self.transformer_in.norm, *(block[0] for block in blocks)]
 
-    # The call differs from the parent's by design: what conditions this network is not optional.
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         sample: Tensor,
         timestep: Tensor | float,

@@ -1,0 +1,251 @@
+"""AnimateAnything (arXiv 2311.12886): image-to-video with a mask and a motion strength.
+
+    symbol       meaning                                             shape
+    B, L         paintings of a call; frames of a clip
+    h, w         size of a latent frame, an eighth of the painting's
+    condition    clean latent of the painting                        [B, 4, 1, h, w]
+    mask         1 where the painting may move                       [B, 1, 1, h, w]
+    motion       wanted motion strength                              [B]
+
+Latents are float32 outside the UNet, whatever it computes in. Guidance acts on the text alone: the
+condition, mask and motion are in both halves.
+"""
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeAlias, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers.utils import BaseOutput
+from diffusers.video_processor import VideoProcessor
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from epa_core.models.animate_anything_inputs import (
+    DEFAULT_MOTION,
+    clip_size,
+    each,
+    mask_tensor,
+    motion_tensor,
+    still_noised,
+)
+from epa_core.models.animate_anything_unet import MaskedMotionUNet3D
+
+DECODED_FRAMES = 4  # decoded together where the VAE does not slice
+
+Item = TypeVar("Item")
+OneOrMany: TypeAlias = Item | Sequence[Item]
+Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
+StepCallback: TypeAlias = Callable[..., dict[str, Any]]
+
+
+@dataclass
+class AnimateAnythingOutput(BaseOutput):
+    """``frames``: latents [B, 4, L, h, w], array [B, L, H, W, 3] in [0, 1], or lists of images."""
+
+    frames: Any
+
+
+class AnimateAnythingPipeline(DiffusionPipeline):
+    """Animate paintings: each begins with its painting and moves where its mask is white."""
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: MaskedMotionUNet3D,
+        scheduler: DPMSolverMultistepScheduler,
+    ):
+        super().__init__()
+        self.register_modules(
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.video_processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
+        self.interrupt = False
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: OneOrMany[Image.Image],
+        prompt: OneOrMany[str] | None = None,
+        negative_prompt: OneOrMany[str | None] | None = None,
+        mask_image: OneOrMany[Image.Image | None] | None = None,
+        motion_strength: OneOrMany[float | None] | None = DEFAULT_MOTION,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int = 16,
+        num_inference_steps: int = 25,
+        guidance_scale: float = 9.0,
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        output_type: str = "np",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> AnimateAnythingOutput | tuple[Any]:
+        """Return ``num_frames`` (at least 2) frames per painting, all of one size.
+
+        Single values serve all paintings, lists give each its own; None in a list is the default:
+        no negative prompt, a mask that is white all over, a motion strength of 8. A mask has its
+        painting's size. ``height`` and ``width`` in pixels, multiples of 8, default to the
+        painting's aspect at 512x512 px. Without ``latents`` [B, 4, L, h, w] the still painting is
+        noised to the first timestep, by one draw from each painting's generator; given ones are
+        multiplied by the scheduler's ``init_noise_sigma``. Embeddings [B or 1, tokens, D] replace
+        prompts. A guidance scale of 1 leaves the unconditional half out. ValueError for what does
+        not fit, also a mask or a motion strength that the weights were not trained with
+        (``unet.config``). ``callback_on_step_end(pipeline, step, timestep, {"latents": ...})`` may
+        return other latents; ``interrupt`` set to True ends the steps.
+        """
+        images = [image] if isinstance(image, Image.Image) else list(image)
+        count, halves = len(images), 1 if guidance_scale == 1 else 2
+        size = clip_size(images, height, width, self.vae_scale_factor)
+        mask, motion = self._guides(images, mask_image, motion_strength, size)
+        _check(count, num_frames, generator, output_type, callback_on_step_end_tensor_inputs)
+        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        text = self._embeddings("prompt", prompt, prompt_embeds, count)
+        if halves == 2:
+            negatives = [text or "" for text in each("negative_prompt", negative_prompt, count)]
+            negative = self._embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
+            text = torch.cat([negative, text])
+        condition = self.encode_images(images, size)
+        device, dtype = condition.device, self.unet.dtype
+        if latents is None:
+            latents = still_noised(condition, num_frames, generator, self.scheduler)
+        else:
+            latents = self._scaled(latents.to(device, torch.float32), condition, num_frames)
+        conditions = {
+            "encoder_hidden_states": text.to(device, dtype),
+            "condition_latent": condition.repeat(halves, 1, 1, 1, 1).to(dtype),
+            "mask": None if mask is None else mask.to(device, dtype),
+            "motion": None if motion is None else motion.repeat(halves).to(device),
+        }
+        takes = inspect.signature(self.scheduler.step).parameters
+        extra = {"generator": generator} if "generator" in takes else {}
+        self.interrupt = False
+        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            output = self._guided(latents, t, conditions, guidance_scale)
+            latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
+            if callback_on_step_end is not None:
+                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
+                latents = callback_on_step_end(self, step, t, shown).pop("latents", latents)
+            if self.interrupt:
+                break
+        frames: Any = latents
+        if output_type != "latent":
+            video = self.decode_latents(latents)
+            frames = self.video_processor.postprocess_video(video, output_type=output_type)
+        self.maybe_free_model_hooks()
+        return AnimateAnythingOutput(frames=frames) if return_dict else (frames,)
+
+    def encode_images(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
+        """Clean, scaled latents [B, 4, 1, h, w], float32, of paintings at ``size`` (width, height).
+
+        The mode of the posterior, each painting on its own: nothing is drawn, and no result
+        depends on what is encoded beside it.
+        """
+        encoded = []
+        for image in images:
+            # To RGB first: Lanczos knows no palettes.
+            pixels = self.video_processor.preprocess(image.convert("RGB"), size[1], size[0])
+            pixels = pixels.to(self._execution_device, self.vae.dtype)
+            mode = self.vae.encode(pixels).latent_dist.mode()
+            encoded.append(mode.float() * self.vae.config.scaling_factor)
+        return torch.cat(encoded).unsqueeze(2)
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Video [B, 3, L, H, W] in [-1, 1], float32, of latents [B, 4, L, h, w].
+
+        A few frames of one clip at a time, or one by one where the VAE slices.
+        """
+        together = 1 if self.vae.use_slicing else DECODED_FRAMES
+        clips = []
+        for clip in latents.to(self._execution_device) / self.vae.config.scaling_factor:
+            parts = clip.transpose(0, 1).to(self.vae.dtype).split(together)
+            frames = [self.vae.decode(part, return_dict=False)[0].float() for part in parts]
+            clips.append(torch.cat(frames).transpose(0, 1))
+        return torch.stack(clips)
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings [B, tokens, D] of texts, each distinct one encoded once and on its own."""
+        positions = self.text_encoder.config.max_position_embeddings
+        known: dict[str, Tensor] = {}
+        for text in dict.fromkeys(texts):
+            tokens = self.tokenizer(
+                text,
+                padding="max_length",
+                max_length=min(positions, self.tokenizer.model_max_length),
+                truncation=True,
+                return_tensors="pt",
+            )
+            known[text] = self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        return torch.cat([known[text] for text in texts])
+
+    def _guides(
+        self, images: Sequence[Image.Image], masks: Any, strengths: Any, size: tuple[int, int]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Mask and motion, each None where the weights were trained without."""
+        config, count = self.unet.config, len(images)
+        latent_size = (size[1] // self.vae_scale_factor, size[0] // self.vae_scale_factor)
+        mask = mask_tensor(
+            images, each("mask_image", masks, count), latent_size, config.motion_mask
+        )
+        strengths = each("motion_strength", strengths, count)
+        return mask, motion_tensor(strengths, config.motion_strength)
+
+    def _embeddings(
+        self, name: str, texts: OneOrMany[str] | None, embeddings: Tensor | None, count: int
+    ) -> Tensor:
+        if embeddings is None:
+            if texts is None:
+                raise ValueError(f"{name} is missing; give it or {name}_embeds.")
+            return self.encode_texts(each(name, texts, count))
+        if len(embeddings) not in (1, count):
+            raise ValueError(f"{name}_embeds are {len(embeddings)} for {count} paintings.")
+        return embeddings.expand(count, -1, -1)
+
+    def _scaled(self, latents: Tensor, condition: Tensor, num_frames: int) -> Tensor:
+        batch, channels, _, *size = condition.shape
+        if latents.shape != (batch, channels, num_frames, *size):
+            raise ValueError(
+                f"latents are {tuple(latents.shape)}, not {(batch, channels, num_frames, *size)}."
+            )
+        return latents * self.scheduler.init_noise_sigma
+
+    def _guided(
+        self, latents: Tensor, t: Tensor, conditions: dict[str, Any], guidance_scale: float
+    ) -> Tensor:
+        """The guided prediction at ``t``, float32, shaped as ``latents``."""
+        clips = self.scheduler.scale_model_input(latents, t).to(self.unet.dtype)
+        batch = len(conditions["condition_latent"])
+        clips = clips.repeat(batch // len(clips), 1, 1, 1, 1)
+        # Always [b] in float32, whatever the scheduler counts in: a compiled UNet would be
+        # compiled anew for every number and every dtype.
+        timesteps = t.to(clips.device, torch.float32).repeat(batch)
+        output = self.unet(clips, timesteps, **conditions, return_dict=False)[0].float()
+        if guidance_scale == 1:
+            return output
+        unconditional, conditional = output.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+
+def _check(
+    count: int, num_frames: int, generator: Generators, output_type: str, shown: Sequence[str]
+) -> None:
+    if num_frames < 2:
+        raise ValueError(f"num_frames is {num_frames}; at least 2 are needed.")
+    if isinstance(generator, list) and len(generator) != count:
+        raise ValueError(f"{len(generator)} generators were given for {count} paintings.")
+    if output_type not in ("latent", "np", "pt", "pil"):
+        raise ValueError(f"output_type is {output_type!r}; use latent, np, pt or pil.")
+    if set(shown) - set(AnimateAnythingPipeline._callback_tensor_inputs):
+        raise ValueError(f"callbacks are shown the latents only, not {', '.join(shown)}.")
