@@ -114,6 +114,20 @@ class Ledger:
         """Row of an item that was finished last, under whatever key; None when there is none."""
         return self._current.get(item_id)
 
+    @cached_property
+    def _by_item(self) -> dict[str, list[Row]]:
+        finished = self._plain["finished_at"].take(self._best).to_pylist()
+        order = sorted(zip(finished, self._rows, strict=True), key=lambda entry: entry[1].key)
+        order.sort(key=lambda entry: entry[0] or "", reverse=True)
+        found: dict[str, list[Row]] = {}
+        for _, row in order:
+            found.setdefault(row.item_id, []).append(row)
+        return found
+
+    def of_item(self, item_id: str) -> list[Row]:
+        """Best row of each key of an item, the one that was finished last first."""
+        return self._by_item.get(item_id, [])
+
     def current(self, keys: Collection[str] | None = None) -> list[Row]:
         """One row per item, the latest; or the rows of a plan's own keys. Sorted by item id."""
         if keys is None:

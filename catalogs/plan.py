@@ -3,7 +3,7 @@
 | reason | meaning | pending |
 |---|---|---|
 | `done` | a result of this very key is recorded | no |
-| `new` | nothing is recorded of the item | yes |
+| `new` | nothing is recorded of the item (in this cell of a matrix) | yes |
 | `changed: <fields>` | the item has a result under another key; what differs | yes |
 | `failed, will retry` | failed in a way that may pass, attempts are left | yes |
 | `retry asked` | failed, and somebody asked to try again since | yes |
@@ -12,39 +12,38 @@
 """
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from catalogs import records
+from catalogs.changes import Past, pasts
 from catalogs.facts import Ledger
 from catalogs.keys import KEY_BYTES
-from catalogs.rows import Row
 from catalogs.shards import ShardId, partition
 
 EXAMPLES = 10
-FIELDS = 3  # named in a reason; the rest is counted
 DONE = "done"
 NEW = "new"
 CHANGED = "changed: "
 WILL_RETRY = "failed, will retry"
 RETRY_ASKED = "retry asked"
 FAILED = "failed"
-_SHORT = 24
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """One row of the catalog under one configuration: its id, place and stage keys.
 
-    `keys` maps stages to keys in pipeline order; the last is the work's key.
+    `keys` maps stages to keys in pipeline order; the last is the work's key. `cell` numbers the
+    configuration where a run has several.
     """
 
     item_id: str
     index: int
     keys: Mapping[str, str]
+    cell: int = 0
 
     @property
     def key(self) -> str:
@@ -64,10 +63,14 @@ class PendingWork:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. `reasons` are in the order of the works; `shards` hold pending works."""
+    """What a run would do. `reasons` are in the order of the works; `shards` hold pending works.
+
+    `total` counts works, `items` the rows of the catalog that they are made of.
+    """
 
     plan_key: str
     total: int
+    items: int
     reasons: tuple[str, ...]
     shards: dict[ShardId, list[PendingWork]]
     examples: dict[str, list[str]]
@@ -84,6 +87,7 @@ class Plan:
         return {
             "plan_key": self.plan_key,
             "total": self.total,
+            "items": self.items,
             "pending": sum(map(len, self.shards.values())),
             "shards": len(self.shards),
             "counts": dict(self.counts.most_common()),
@@ -107,26 +111,37 @@ def make_plan(
     shard_size: int,
     max_attempts: int = 3,
     material_of: Callable[[Work], Mapping[str, Any]],
+    varied: Collection[str] = (),
 ) -> Plan:
     """Compare the works with the ledger; no request, no work.
 
+    All works of an item are neighbours in `works` and in one shard; `shard_size` counts items.
     `material_of` gives a work's key material, flat and JSON-able; it is called for changed works
-    only. Fields named "stage.field" are settings of the run: their values are shown.
+    only. Fields named "stage.field" are settings of the run: their values are shown. `varied` are
+    the fields in which works of one item differ: what differs in one of them is no change.
     """
     decisions = [_decide(work, ledger, max_attempts) for work in works]
-    changed = _changes(works, decisions, ledger, material_of)
-    reasons = [changed[i][0] if i in changed else why for i, (why, _, _) in enumerate(decisions)]
-
-    def pending(i: int) -> PendingWork:
-        stages = changed[i][1] if i in changed else tuple(works[i].keys)
-        return PendingWork(works[i], reasons[i], decisions[i][1], stages)
-
-    groups = partition([work.item_id for work in works], shard_size)
-    todo = {name: [pending(i) for i in group if decisions[i][1]] for name, group in groups.items()}
+    unknown = [i for i, (reason, _) in enumerate(decisions) if reason == NEW]
+    before = pasts(works, unknown, ledger, material_of, varied)
+    changes = {i: CHANGED + past.change for i, past in before.items() if past.change is not None}
+    reasons = [changes.get(i, reason) for i, (reason, _) in enumerate(decisions)]
+    pending = {
+        i: PendingWork(works[i], reasons[i], decisions[i][1], stages)
+        for i, stages in _stages_to_do(works, decisions, before)
+    }
+    places: dict[str, list[int]] = {}
+    for i, work in enumerate(works):
+        places.setdefault(work.item_id, []).append(i)
+    items = list(places)
+    todo = {
+        name: [pending[i] for place in group for i in places[items[place]] if i in pending]
+        for name, group in partition(items, shard_size).items()
+    }
     shards = {name: group for name, group in todo.items() if group}
     return Plan(
         plan_key=plan_key(works),
         total=len(works),
+        items=len(items),
         reasons=tuple(reasons),
         shards=shards,
         examples=_examples(works, reasons),
@@ -137,82 +152,46 @@ def make_plan(
 
 def _examples(works: Sequence[Work], reasons: Sequence[str]) -> dict[str, list[str]]:
     """Give the first item ids of each reason."""
-    examples: dict[str, list[str]] = {}
+    examples: dict[str, dict[str, None]] = {}
     for work, reason in zip(works, reasons, strict=True):
-        shown = examples.setdefault(reason, [])
+        shown = examples.setdefault(reason, {})
         if len(shown) < EXAMPLES:
-            shown.append(work.item_id)
-    return examples
+            shown[work.item_id] = None
+    return {reason: list(shown) for reason, shown in examples.items()}
 
 
-_Decision = tuple[str, int, Row | None]  # reason, attempt (0: nothing to do), row of the other key
+_Decision = tuple[str, int]  # reason, attempt (0: nothing to do)
 
 
 def _decide(work: Work, ledger: Ledger, max_attempts: int) -> _Decision:
-    """Find a work's reason from what is recorded of its key and its item."""
+    """Find a work's reason from what is recorded of its key."""
     key = work.key
     row = ledger.find(key)
     if row is None:
-        other = ledger.latest(work.item_id)
-        return (CHANGED, 1, other) if other is not None else (NEW, 1, None)
+        return NEW, 1
     if row.status == "done":
-        return DONE, 0, None
+        return DONE, 0
     counted = row.attempt - ledger.retries.get(key, 0)  # attempts since somebody asked again
     if counted <= 0:
-        return RETRY_ASKED, row.attempt + 1, None
+        return RETRY_ASKED, row.attempt + 1
     if row.status == "failed" and row.retryable and counted < max_attempts:
-        return WILL_RETRY, row.attempt + 1, None
-    return row.status, 0, None
+        return WILL_RETRY, row.attempt + 1
+    return row.status, 0
 
 
-def _changes(
-    works: Sequence[Work],
-    decisions: Sequence[_Decision],
-    ledger: Ledger,
-    material_of: Callable[[Work], Mapping[str, Any]],
-) -> dict[int, tuple[str, tuple[str, ...]]]:
-    """Say of each changed work what changed, and which stages are to be redone."""
-    changed = {i: row for i, (_, _, row) in enumerate(decisions) if row is not None}
-    details = ledger.details(list(changed.values()))
-    found = {}
-    for i, (recorded, old_keys) in zip(changed, details, strict=True):
-        work = works[i]
-        stages = tuple(s for s, key in work.keys.items() if old_keys.get(s) != key)
-        old = json.loads(recorded) if recorded else None
-        fields = _differences(old, material_of(work)) if old is not None else []
-        # Equal material under another key: the stage itself is another version now.
-        found[i] = (CHANGED + _listing(fields or [f"{stages[0]} (version)"]), stages)
-    return found
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name the fields that differ, settings of the run with their values."""
-    names = [name for name, value in new.items() if name not in old or old[name] != value]
-    names += [name for name in old if name not in new]
-    pairs = ((name, _plain(old.get(name)), _plain(new.get(name))) for name in names)
-    return [_difference(name, before, after) for name, before, after in pairs if before != after]
-
-
-def _plain(value: Any) -> Any:
-    """Compare as JSON would have it: tuples are lists."""
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _difference(name: str, old: Any, new: Any) -> str:
-    """Show both values of a setting where they are short; a work's own texts are only named."""
-    if "." not in name:
-        return name
-    shown = [
-        value if isinstance(value, str) else json.dumps(value, default=str) for value in (old, new)
-    ]
-    if any(len(text) > _SHORT for text in shown):
-        return name
-    return f"{name} {shown[0]} -> {shown[1]}"
-
-
-def _listing(fields: Sequence[str]) -> str:
-    more = len(fields) - FIELDS
-    return ", ".join(fields[:FIELDS]) + (f" and {more} more" if more > 0 else "")
+def _stages_to_do(
+    works: Sequence[Work], decisions: Sequence[_Decision], before: Mapping[int, Past]
+) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """Yield the places of pending works and their stages that no other work has made or will."""
+    item, coming = None, set[str]()
+    for i, (work, (_, attempt)) in enumerate(zip(works, decisions, strict=True)):
+        if not attempt:
+            continue
+        if work.item_id != item:
+            item, coming = work.item_id, set()
+        made = before[i].made | coming if i in before else coming
+        yield i, tuple(stage for stage, key in work.keys.items() if key not in made)
+        coming.update(work.keys.values())
 
 
 def _estimate(shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger) -> float | None:

@@ -70,8 +70,8 @@ def spelled(counts: Mapping[str, int]) -> str:
 
 def works_to_draw(collection: Collection) -> dict[str, int]:
     """Shard -> how many of its works still need a proxy drawn in the first pass."""
-    recipe, keep = collection.recipe, collection.run.execution.keep
-    if not recipe.uses_proxy or recipe.proxy.name == "given" or "proxy" not in keep:
+    run = collection.run
+    if run.proxy.name == "given" or "proxy" not in run.execution.keep:
         return {}  # without a cache between the passes, the second draws
     shards = collection.plan.shards.items()
     counts = {str(name): sum("proxy" in work.stages for work in works) for name, works in shards}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -30,18 +30,21 @@ _JOB_COLUMNS = (*COLUMNS, "prompt_source", "prompt_rule", "styles", "genre", "ye
 class Collection:
     """One run's view of its collection.
 
-    ``table`` is the selected catalog with prompts, ``works`` one Work per row. The ledger is read
-    at the first look at ``plan``; `finished_summary` answers "nothing to do" with one request.
+    ``table`` is the selected catalog with prompts, ``works`` one Work per row and cell of the
+    run's matrix (one cell without a matrix); those of a row are neighbours, and cells that make
+    the same of it are one work. The ledger is read at the first look at ``plan``;
+    `finished_summary` answers "nothing to do" with one request.
     """
 
     def __init__(self, run: RunConfig, store: Store, table: pa.Table):
         self.run = run
         self.store = store
         self.table = table
-        self.recipe = run.recipe()
-        self.chain = KeyChain(self.recipe)
+        self.cells = run.cells()
+        first = KeyChain(self.cells[0].recipe)
+        self.chains = [first, *(first.under(cell.recipe) for cell in self.cells[1:])]
         self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
-        self.works = list(self.chain.works(self._key_rows))
+        self.works = list(_works(self.chains, self._key_rows))
         self.on_record: Callable[[str], None] = lambda status: None
 
     @classmethod
@@ -70,9 +73,10 @@ class Collection:
         return make_plan(
             self.works,
             self.ledger,
-            shard_size=max(self.run.execution.shard_size, len(self.works) // _MOST_SHARDS),
+            shard_size=max(self.run.execution.shard_size, self.table.num_rows // _MOST_SHARDS),
             max_attempts=self.run.execution.max_attempts,
             material_of=self.material,
+            varied=[in_material(name) for name in self.run.matrix],
         )
 
     def replan(self) -> Plan:
@@ -83,7 +87,22 @@ class Collection:
 
     def material(self, work: Work) -> dict[str, Any]:
         """What went into a work's keys."""
-        return self.chain.material(self._key_rows[work.index])
+        return self.chains[work.cell].material(self._key_rows[work.index])
+
+    def results(self) -> pa.Table:
+        """Manifest of the works that have a record, by item id, an item's in the order of cells.
+
+        ``cell`` is the present matrix's: the record may have been written under another.
+        """
+        import pyarrow as pa
+
+        cell_of = {work.key: work.cell for work in self.works}
+        table = self.ledger.table(cell_of)
+        cells = [cell_of[key] for key in table["key"].to_pylist()]
+        ids = table["item_id"].to_pylist()
+        labels = pa.array([self.cells[cell].label for cell in cells], pa.string())
+        table = table.set_column(table.schema.get_field_index("cell"), "cell", labels)
+        return table.take(sorted(range(len(cells)), key=lambda i: (ids[i], cells[i])))
 
     def rows(self, works: list[Work]) -> list[dict[str, Any]]:
         """Catalog rows of some works, in their order."""
@@ -91,43 +110,64 @@ class Collection:
         rows: list[dict[str, Any]] = self.table.select(list(_JOB_COLUMNS)).take(indices).to_pylist()
         return rows
 
-    def shard(self, shard_id: str) -> Shard:
-        """The pending works of one shard, ready for a pass; similar sizes are neighbours."""
+    def shards(self, shard_id: str) -> list[Shard]:
+        """The pending works of one shard, ready for a pass: a Shard for each cell that has some.
+
+        Cells follow each other in the order of the matrix, so that what one caches is there for
+        the next; within a cell similar sizes are neighbours.
+        """
         pending = self.plan.shards[ShardId(shard_id)]
         rows = self.rows([entry.work for entry in pending])
-        jobs = [
-            Job(entry.work, row, entry.attempt, entry.stages)
-            for entry, row in zip(pending, rows, strict=True)
-        ]
-        jobs.sort(key=lambda job: (self._aspects[job.work.index], job.work.item_id))
+        jobs: dict[int, list[Job]] = {}
+        for entry, row in zip(pending, rows, strict=True):
+            job = Job(entry.work, row, entry.attempt, entry.stages)
+            jobs.setdefault(entry.work.cell, []).append(job)
+        faults: list[str] = []  # a fault that is not the paintings' is not one cell's either
+        return [self._shard(shard_id, cell, jobs[cell], faults) for cell in sorted(jobs)]
+
+    def _shard(self, shard_id: str, cell: int, jobs: list[Job], faults: list[str]) -> Shard:
+        chain = self.chains[cell]
+        recipe = chain.recipe.model_dump_json().encode()
         return Shard(
             shard_id=shard_id,
-            jobs=jobs,
+            jobs=sorted(jobs, key=lambda job: (self._aspects[job.work.index], job.work.item_id)),
             store=self.store,
             cache=Cache(self.store, frozenset(self.run.execution.keep)),
-            recipe=self.recipe,
+            recipe=chain.recipe,
             execution=self.run.execution,
             max_prompt=self.run.prompts.max_length,
-            seed_of=lambda job, stage: self.chain.seed(job.row, stage),
-            material_of=lambda job: self.chain.material(job.row),
-            facts=self.facts,
+            seed_of=lambda job, stage: chain.seed(job.row, stage),
+            material_of=lambda job: chain.material(job.row),
+            facts={
+                "model.identity": chain.model,
+                "proxy.identity": chain.proxy,
+                "config.digest": hashlib.blake2b(recipe, digest_size=16).hexdigest(),
+            },
+            cell=self.cells[cell].label,
             on_record=lambda status: self.on_record(status),
+            faults=faults,
         )
-
-    @cached_property
-    def facts(self) -> dict[str, str]:
-        """Identities that every record repeats."""
-        recipe = self.recipe.model_dump_json().encode()
-        return {
-            "model.identity": self.chain.model,
-            "proxy.identity": self.chain.proxy,
-            "config.digest": hashlib.blake2b(recipe, digest_size=16).hexdigest(),
-        }
 
     @cached_property
     def _aspects(self) -> list[float]:
         sizes = self.table.select(["width", "height"]).to_pylist()
         return [(s["width"] or 0) / (s["height"] or 1) for s in sizes]
+
+
+def _works(chains: Sequence[KeyChain], rows: Iterable[Mapping[str, Any]]) -> Iterator[Work]:
+    for index, row in enumerate(rows):
+        made: set[str] = set()
+        for cell, chain in enumerate(chains):
+            work = Work(row["id"], index, chain.keys(row), cell)
+            if work.key not in made:
+                made.add(work.key)
+                yield work
+
+
+def in_material(setting: str) -> str:
+    """The field of `KeyChain.material` that holds a setting, given by its dotted name."""
+    section, dot, rest = setting.partition(".")
+    return f"{section}.{rest.partition('.')[0]}" if dot else f"run.{section}"
 
 
 def chosen_works(run: RunConfig, catalog: pa.Table) -> pa.Table:

@@ -12,12 +12,12 @@ own (prepare.proxy) has keys that no video model enters, so one proxy serves eve
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
 from typing import Any
 
 from catalogs.keys import StageKeyer, derive_seed
-from catalogs.plan import Work
 from epa_core.cards import model_identity, proxy_identity
 from tasks import animate, distill, encode, measure, prepare, proxy
 from tasks.config import Recipe
@@ -52,10 +52,13 @@ class KeyChain:
         )
         self._keyers = self._make_keyers()
 
-    def works(self, rows: Iterable[Row]) -> Iterator[Work]:
-        """One Work per catalog row, in the order of the rows."""
-        for index, row in enumerate(rows):
-            yield Work(item_id=row["id"], index=index, keys=self.keys(row))
+    def under(self, recipe: Recipe) -> KeyChain:
+        """The chain of another recipe for the same model and proxy maker, not identified anew."""
+        other = copy(self)
+        other.__dict__.pop("_settings", None)
+        other.recipe = recipe.resolved()
+        other._keyers = other._make_keyers()
+        return other
 
     def keys(self, row: Row) -> dict[str, str]:
         """Stage -> key, in pipeline order; the last one is the work's own key."""

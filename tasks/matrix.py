@@ -66,8 +66,8 @@ def check_matrix(run: RunConfig) -> None:
             if text in seen:
                 raise ValueError(f"matrix: {text} is there twice")
             seen.add(text)
-    for values in _combinations(run):
-        _said(f"matrix, cell {json.dumps(values)}", at, values)
+    for cell in _combinations(run):
+        _said(f"matrix, cell {json.dumps(cell)}", at, cell)
 
 
 def run_at(run: RunConfig) -> Callable[[Mapping[str, Any]], RunConfig]:

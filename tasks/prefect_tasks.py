@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from prefect import task
 
 from catalogs.ledger import seal_shard
+from catalogs.records import Record
 from tasks import animate_pass, proxy_pass
 from tasks.collection import current
 from tasks.config import RunConfig
@@ -18,17 +20,23 @@ _OPTIONS: dict[str, Any] = {"persist_result": False, "cache_policy": None, "retr
 @task(name="proxy-shard", task_run_name="proxy-{shard_id}", **_OPTIONS)
 def proxy_shard(run: RunConfig, shard_id: str) -> dict[str, int]:
     """Draw and cache the missing proxies of one shard; counts of drawn, cached, failed."""
-    shard = current(run).shard(shard_id)
-    proxy_pass.run(shard)
-    return dict(shard.counts)
+    counts: Counter[str] = Counter()
+    for shard in current(run).shards(shard_id):
+        proxy_pass.run(shard)
+        counts += shard.counts
+    return dict(counts)
 
 
 @task(name="animate-shard", task_run_name="animate-{shard_id}", **_OPTIONS)
 def animate_shard(run: RunConfig, shard_id: str) -> dict[str, int]:
     """Bring every pending work of one shard to its record, then seal it; counts by status."""
     collection = current(run)
-    shard = collection.shard(shard_id)
-    animate_pass.run(shard)
+    counts: Counter[str] = Counter()
+    records: list[Record] = []
+    for shard in collection.shards(shard_id):
+        animate_pass.run(shard)
+        counts += shard.counts
+        records += shard.records
     # The first pass, or a run that died, may have left records of this shard: they belong to it.
-    seal_shard(collection.store, collection.plan_key, shard_id, shard.records, merge_leftovers=True)
-    return dict(shard.counts)
+    seal_shard(collection.store, collection.plan_key, shard_id, records, merge_leftovers=True)
+    return dict(counts)

@@ -90,6 +90,8 @@ def _overlaid(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any
     result = dict(base)
     for name, value in over.items():
         old = result.get(name)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[name] = _overlaid(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            result[name] = _overlaid(old, value)
+        else:
+            result[name] = value
     return result

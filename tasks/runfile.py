@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from catalogs.errors import ConfigError
-from tasks.config import RunConfig
+from tasks.base import sentence
+from tasks.config import ModelChoice, RunConfig
+from tasks.proxy import Params as ProxyParams
 
 
 def load_run_file(path: str) -> RunConfig:
@@ -50,23 +52,36 @@ def parse_run(
     prompts = run.prompts
     if prompts.overrides:
         prompts = prompts.model_copy(update={"overrides": _resolve(base, prompts.overrides)})
-    model, source = run.model, run.model.source
-    if source and "://" not in base and (Path(base) / source).is_dir():  # else a hub id
-        model = model.model_copy(update={"source": _resolve(base, source)})
     update = {
         "catalog": _resolve(base, run.catalog),
         "output": _resolve(base, run.output),
         "prompts": prompts,
-        "model": model,
+        "model": _with_weights(run.model, base),
+        "proxy": _with_weights(run.proxy, base),
     }
     return run.model_copy(update=update)
 
 
 def dump_run(run: RunConfig) -> str:
     """The run as YAML, only what differs from the defaults, in the order of the tree."""
-    tree = run.model_dump(mode="json", exclude_defaults=True)
-    head = {"catalog": run.catalog, "output": run.output}
-    return yaml.safe_dump({**head, **tree}, sort_keys=False, allow_unicode=True)
+    head = {"catalog": run.catalog, "output": run.output, "preset": run.preset}
+    plain = RunConfig.model_validate(head)  # a preset has other defaults
+    tree = _differing(run.model_dump(mode="json"), plain.model_dump(mode="json"))
+    given = {name: value for name, value in head.items() if value is not None}
+    return yaml.safe_dump({**given, **tree}, sort_keys=False, allow_unicode=True)
+
+
+def _differing(tree: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    found = {}
+    for name, value in tree.items():
+        old = other.get(name)
+        if isinstance(value, dict) and isinstance(old, dict):
+            value = _differing(value, old)
+            if value:
+                found[name] = value
+        elif name not in other or value != old:
+            found[name] = value
+    return found
 
 
 def explain(error: ValidationError) -> str:
@@ -79,13 +94,7 @@ def explain(error: ValidationError) -> str:
         near = get_close_matches(loc[-1], names, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"Allowed: {', '.join(names)}."
         return f"unknown key {field!r}; {hint}"
-    if first["type"] == "missing":
-        return f"{field!r} is missing"
-    message = first["msg"].removeprefix("Value error, ")
-    if not field:
-        return message
-    value = repr(first["input"])
-    return f"{field} = {value if len(value) < 80 else value[:77] + '...'}: {message}"
+    return sentence(error)
 
 
 def _fields_at(model: type[BaseModel], loc: list[str]) -> list[str]:
@@ -95,6 +104,16 @@ def _fields_at(model: type[BaseModel], loc: list[str]) -> list[str]:
             return []
         model = kind
     return list(model.model_fields)
+
+
+AnyParams = TypeVar("AnyParams", ModelChoice, ProxyParams)
+
+
+def _with_weights(choice: AnyParams, base: str) -> AnyParams:
+    """The choice with its source resolved where that is a folder beside the file, no hub id."""
+    if choice.source and "://" not in base and (Path(base) / choice.source).is_dir():
+        return choice.model_copy(update={"source": _resolve(base, choice.source)})
+    return choice
 
 
 def _folder(path: str) -> str:

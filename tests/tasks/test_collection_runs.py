@@ -158,7 +158,10 @@ def test_shards_hold_every_pending_work_once(tmp_path: Path) -> None:
     run = tiny_run(source, tmp_path / "out", execution={"shard_size": 4})
     collection = Collection.open(run)
     names = Counter(
-        job.work.item_id for shard in collection.plan.shards for job in collection.shard(shard).jobs
+        job.work.item_id
+        for name in collection.plan.shards
+        for shard in collection.shards(name)
+        for job in shard.jobs
     )
     assert names == Counter(work.item_id for work in collection.works)
 
