@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
+from flows.report import of_paintings
 from flows.wrap_up import Summary
 
 log = logging.getLogger("epa")
@@ -32,7 +33,8 @@ def publish_summary(summary: Summary) -> None:
 
     rows = "\n".join(f"| {name} | {n} |" for name, n in sorted(summary.counts.items()))
     failures = "\n".join(f"| {code} | {n} |" for code, n in sorted(summary.codes.items()))
-    text = f"| works | {summary.works} |\n|---|---|\n{rows}\n\nGallery: `{summary.gallery}`\n"
+    works = f"{summary.works}{of_paintings(summary.works, summary.items)}"
+    text = f"| works | {works} |\n|---|---|\n{rows}\n\nGallery: `{summary.gallery}`\n"
     if failures:
         text += f"\n| failure code | works |\n|---|---|\n{failures}\n"
     try:

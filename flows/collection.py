@@ -151,6 +151,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _set(tree: dict[str, Any], name: str, value: Any) -> None:
     *parents, last = name.split(".")
+    if parents and parents[0] == "matrix":  # it goes by dotted names itself
+        parents, last = ["matrix"], name.removeprefix("matrix.")
     for parent in parents:
         node = tree.setdefault(parent, {})
         if not isinstance(node, dict):

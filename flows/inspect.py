@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath
 from typing import Any
@@ -37,8 +38,11 @@ def print_status(location: str, *, as_json: bool = False) -> None:
         states[state] += count
     states["pending"] = len(keys) - states.total()
     codes = {code: count for (state, code), count in recorded.items() if state != "done"}
+    cells = _states_by_cell(collection) if collection.run.matrix else {}
     if as_json:
         facts = {"works": len(keys), "states": dict(states), "codes": codes}
+        if cells:
+            facts |= {"items": collection.table.num_rows, "cells": cells}
         sys.stdout.write(json.dumps(facts) + "\n")
         return
     console = Console(soft_wrap=True, highlight=False)
@@ -46,15 +50,35 @@ def print_status(location: str, *, as_json: bool = False) -> None:
     for state, count in sorted(states.items()):
         table.add_row(state, str(count))
     console.print(table)
+    if cells:
+        console.print(_cell_table(cells, sorted(states)))
+        console.print(f"  works of {collection.table.num_rows} paintings in {len(cells)} cells")
     for code, count in sorted(codes.items()):
         console.print(f"  {count} failed: {escaped(code)}")
     failed = [row.key for row in collection.ledger.current(keys) if row.status != "done"]
     for record in from_table(collection.ledger.table(failed[:_SHOWN])):
         place = PurePath(record.source_uri or "").name
-        about = f"{record.item_id}  {place}  {record.code}: {record.message}"
+        about = f"{record.item_id}  {place}  {_in_cell(record)}{record.code}: {record.message}"
         console.print(f"    {escaped(about)}")
     if len(failed) > _SHOWN:
         console.print(f"    and {len(failed) - _SHOWN} more; all of them: epa manifest OUT")
+
+
+def _states_by_cell(collection: Collection) -> dict[str, dict[str, int]]:
+    """Cell -> works by state; a work that several cells share counts in the first."""
+    counts: dict[str, Counter[str]] = {str(cell.label): Counter() for cell in collection.cells}
+    for work in collection.works:
+        row = collection.ledger.find(work.key)
+        label = str(collection.cells[work.cell].label)
+        counts[label][row.status if row else "pending"] += 1
+    return {label: dict(found) for label, found in counts.items()}
+
+
+def _cell_table(cells: Mapping[str, Mapping[str, int]], states: list[str]) -> Table:
+    table = Table("cell", *states, box=None, pad_edge=False)
+    for label, counts in cells.items():
+        table.add_row(escaped(label), *(str(counts.get(state, 0)) for state in states))
+    return table
 
 
 def write_manifest(location: str, format: str, output: Path | None) -> None:
@@ -63,7 +87,7 @@ def write_manifest(location: str, format: str, output: Path | None) -> None:
     import pyarrow.csv as pc
 
     collection = open_collection(location)
-    table = collection.ledger.table([work.key for work in collection.works])
+    table = collection.results()
     if format == "parquet":
         data = to_parquet(table)
     elif format == "json":
@@ -100,21 +124,34 @@ def print_why(location: str, item: str) -> None:
     """The work's history, what its present key is made of, and what a run would do with it."""
     collection = open_collection(location)
     item = _find(collection, item)
-    work = next((work for work in collection.works if work.item_id == item), None)
+    works = [(i, work) for i, work in enumerate(collection.works) if work.item_id == item]
     history = collection.ledger.history(item)
-    if work is None and not history:
+    if not works and not history:
         near = get_close_matches(item, [w.item_id for w in collection.works], 1, 0.3)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ConfigError(f"there is no work {item!r} in this collection{hint}")
     console = Console(soft_wrap=True, highlight=False)
     for record in history:
         console.print(_attempt(record))
-    if work is None:
+    if not works:
         console.print("It is no longer among the selected works.")
         return
-    reason = collection.plan.reasons[work.index]
-    console.print(f"now: [bold]{escaped(reason)}[/] (key {work.key})")
-    for name, value in collection.material(work).items():
+    cells = collection.cells_by_key(works[0][1].index)
+    materials = [collection.material(work) for _, work in works]
+    shared = {n: v for n, v in materials[0].items() if all(m[n] == v for m in materials)}
+    for (i, work), material in zip(works, materials, strict=True):
+        labels = [cell.label for cell in cells[work.key] if cell.label is not None]
+        now = f"now, {' and '.join(labels)}:" if labels else "now:"
+        reason = f"[bold]{escaped(collection.plan.reasons[i])}[/]"
+        console.print(f"{escaped(now)} {reason} (key {work.key})")
+        _print_facts(console, {n: v for n, v in material.items() if n not in shared})
+    if len(works) > 1:
+        console.print("all of them:")
+    _print_facts(console, shared)
+
+
+def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
+    for name, value in facts.items():
         console.print(f"  {name} = {escaped(json.dumps(value, ensure_ascii=False))}")
 
 
@@ -130,11 +167,16 @@ def _find(collection: Collection, named: str) -> str:
 
 
 def _attempt(record: Record) -> str:
-    text = f"{record.finished_at}  attempt {record.attempt}: {record.status}"
+    cell = _in_cell(record)
+    text = escaped(f"{record.finished_at}  {cell}attempt {record.attempt}: {record.status}")
     if record.status == "done":
         return f"{text}, motion {record.motion}, {record.flag}; key {record.key}"
     where = f" in {record.stage_failed}" if record.stage_failed else ""
-    return escaped(f"{text} [{record.code}]{where}: {record.message}")
+    return text + escaped(f" [{record.code}]{where}: {record.message}")
+
+
+def _in_cell(record: Record) -> str:
+    return f"{record.cell}: " if record.cell else ""
 
 
 def ask_retry(location: str, codes: list[str], items: list[str]) -> int:

@@ -27,8 +27,8 @@ def print_plan(plan: Plan, *, as_json: bool = False) -> None:
         table.add_row(escaped(reason), str(count), escaped(", ".join(plan.examples[reason][:3])))
     console.print(table)
     console.print(
-        f"{summary['pending']} of {plan.total} works to do, in shards: {len(plan.shards)}"
-        f"{_ahead(plan.seconds_estimate)}."
+        f"{summary['pending']} of {plan.total} works{of_paintings(plan.total, plan.items)} to do, "
+        f"in shards: {len(plan.shards)}{_ahead(plan.seconds_estimate)}."
     )
 
 
@@ -38,7 +38,8 @@ def print_summary(summary: Summary, run: RunConfig) -> None:
     if summary.nothing_to_do:
         console.print("Nothing to do: every work is done, or has failed for good.")
     done = summary.counts.get("done", 0)
-    console.print(f"{done} of {summary.works} works done in {summary.seconds:.1f} s.")
+    works = f"{summary.works} works{of_paintings(summary.works, summary.items)}"
+    console.print(f"{done} of {works} done in {summary.seconds:.1f} s.")
     for code, count in sorted(summary.codes.items()):
         console.print(f"  {count} failed: {code}")
     if summary.failed:
@@ -48,6 +49,11 @@ def print_summary(summary: Summary, run: RunConfig) -> None:
     if run.model.name == "preview":
         console.print("These are previews, not the quality of a neural model (see `epa models`).")
     console.print(f"Gallery: {summary.gallery}")
+
+
+def of_paintings(works: int, items: int) -> str:
+    """Under a matrix works are not paintings: say how many of these there are."""
+    return "" if works == items else f" ({items} paintings)"
 
 
 def _ahead(seconds: float | None) -> str:

@@ -26,9 +26,13 @@ _PARTS = 8  # manifest parts that a compaction is worth: it rewrites every row
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run came to. ``counts`` are works by status, over all works of the plan."""
+    """What a run came to. ``counts`` are works by status, over all works of the plan.
+
+    Under a matrix a painting (``items``) has several works.
+    """
 
     works: int
+    items: int
     counts: dict[str, int]
     codes: dict[str, int]  # failures by code
     seconds: float
@@ -49,6 +53,7 @@ class Summary:
         """The summary of a plan that was already sealed."""
         return cls(
             works=len(collection.works),
+            items=collection.table.num_rows,
             counts=dict(seal["counts"]),
             codes=dict(seal.get("codes", {})),
             seconds=0.0,
@@ -72,6 +77,7 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
     counts = Counter(row.status for row in rows)
     summary = Summary(
         works=len(keys),
+        items=collection.table.num_rows,
         counts=dict(counts),
         codes=dict(Counter(row.code or "" for row in rows if row.status != "done")),
         seconds=round(seconds, 1),
@@ -107,11 +113,9 @@ def publish_run(collection: Collection) -> None:
 
 def refresh_gallery(collection: Collection, seconds: float | None = None) -> str:
     """Write the gallery of the collection's present works; the path of its page."""
-    keys = [work.key for work in collection.works]
-    rows = collection.ledger.table(keys).to_pylist(maps_as_pydicts="lossy")
     return write_gallery(
         collection.store,
-        rows,
+        collection.results().to_pylist(maps_as_pydicts="lossy"),
         title=collection.run.name,
         run={"seconds": seconds, "finished_at": datetime.now(UTC).isoformat()},
     )

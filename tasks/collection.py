@@ -17,6 +17,7 @@ from catalogs.shards import ShardId
 from catalogs.store import Store
 from tasks.config import RunConfig
 from tasks.keychain import COLUMNS, KeyChain
+from tasks.matrix import Cell
 from tasks.shard import Job, Shard
 
 if TYPE_CHECKING:
@@ -88,6 +89,14 @@ class Collection:
     def material(self, work: Work) -> dict[str, Any]:
         """What went into a work's keys."""
         return self.chains[work.cell].material(self._key_rows[work.index])
+
+    def cells_by_key(self, index: int) -> dict[str, list[Cell]]:
+        """Work's key -> the cells it stands for, of one catalog row."""
+        found: dict[str, list[Cell]] = {}
+        for cell, chain in zip(self.cells, self.chains, strict=True):
+            key = Work("", index, chain.keys(self._key_rows[index])).key
+            found.setdefault(key, []).append(cell)
+        return found
 
     def results(self) -> pa.Table:
         """Manifest of the works that have a record, by item id, an item's in the order of cells.

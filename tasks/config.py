@@ -124,7 +124,10 @@ class Execution(Settings):
         None, ge=1, le=256, description="paintings in one model call; 1 on a CPU, 2 on a GPU"
     )
     shard_size: int = Field(
-        48, ge=1, le=10_000, description="works in one task run; more where a run has over 12,000"
+        48,
+        ge=1,
+        le=10_000,
+        description="paintings in one task run; more where a run has over 12,000",
     )
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
     max_attempts: int = Field(

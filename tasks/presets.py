@@ -18,9 +18,9 @@ class Given(NamedTuple):
     source: str
 
 
-_PAPER = "the paper"
-_CONFIG = "the released config.yaml"
-_CODE = "the released code"
+_PAPER = "arXiv 2503.23736"
+_CONFIG = "its released config.yaml"
+_CODE = "its released code"
 
 # *Every Painting Awakened*, arXiv 2503.23736, and what its authors released with it:
 # AnimateAnything with the SDXL refiner's proxies. The weights are a local folder that only the
@@ -51,7 +51,7 @@ PAPER: Mapping[str, Given] = {
 PRESETS: Mapping[str, Mapping[str, Given]] = {"paper": PAPER}
 
 
-def preset(name: str) -> Mapping[str, Given]:
+def preset_settings(name: str) -> Mapping[str, Given]:
     """The settings of a preset by dotted name. Raises ValueError."""
     if name in PRESETS:
         return PRESETS[name]
@@ -69,7 +69,7 @@ def expanded(tree: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(name, str):
         return dict(tree)
     base: dict[str, Any] = {}
-    for dotted, setting in preset(name).items():
+    for dotted, setting in preset_settings(name).items():
         place(base, dotted, setting.value)
     for section in ("model", "proxy"):
         given, own = tree.get(section), base[section]["name"]

@@ -36,6 +36,7 @@ def demo(output: Output = "demo-output") -> None:
 def animate(
     source: Annotated[str, typer.Argument(help="folder of pictures, or catalog (Parquet, CSV)")],
     output: Output,
+    preset: Annotated[str | None, typer.Option(help="settings to start from: paper")] = None,
     model: Annotated[str | None, typer.Option(help="a model of `epa models`")] = None,
     source_of_model: Annotated[
         str | None, typer.Option("--weights", help="local folder or hub id of the model's weights")
@@ -57,6 +58,7 @@ def animate(
     from flows.collection import prepare_run
 
     given: dict[str, Any] = {
+        "preset": preset,
         "model.name": model,
         "model.source": source_of_model,
         "model.revision": revision,
@@ -96,14 +98,16 @@ def plan(
 
 def init(
     run_file: Annotated[Path, typer.Argument(help="where to write it")] = Path("RUN.yaml"),
+    preset: Annotated[str | None, typer.Option(help="its values, not the defaults: paper")] = None,
 ) -> None:
-    """Write a commented run file with every setting at its default."""
+    """Write a commented run file with every setting at its default, or at a preset's."""
     from catalogs.errors import ConfigError
     from flows.template import run_template
 
+    text = run_template(preset)
     try:
         with run_file.open("x", encoding="utf-8") as file:
-            file.write(run_template())
+            file.write(text)
     except FileExistsError:
         raise ConfigError(f"{run_file} exists already; name another file") from None
     except OSError as error:
