@@ -68,7 +68,7 @@ def awaken(
 
     One prompt or seed may serve all paintings. Sizes default to each painting's aspect at the
     pipeline's own area, frames to the pipeline's own number. ``options`` go to the pipeline's call,
-    ``extras`` are further ones of each painting (a mask of the clip's size, a negative prompt).
+    ``extras`` are further ones of each painting (a mask of the painting's size, a negative prompt).
     UnsupportedError when the variant needs a proxy and there is none.
     """
     settings = settings or EPASettings()
@@ -108,13 +108,27 @@ def _awaken_by_size(
             [fit(batch.images[index], size) for index in chosen],
             [batch.prompts[index] for index in chosen],
             [batch.seeds[index] for index in chosen],
-            [batch.extras[index] for index in chosen] if batch.extras else (),
+            [_fitted(batch, index, size) for index in chosen] if batch.extras else (),
         )
         others = [fit(proxies[index], size) for index in chosen] if settings.needs_proxy else []
         sized = replace(call, height=height, width=width)
         frames = _awaken_group(pipeline, group, others, settings, sized)
         clips.update(zip(chosen, frames, strict=True))
     return [clips[index] for index in range(len(batch.images))]
+
+
+def _fitted(batch: Batch, index: int, size: tuple[int, int]) -> Mapping[str, Any]:
+    """One painting's own arguments, with its mask at the clip's size."""
+    own = batch.extras[index]
+    mask = own.get("mask_image")
+    if mask is None:
+        return own
+    if mask.size != batch.images[index].size:
+        raise UnsupportedError(
+            f"the mask is {mask.width}x{mask.height} px, but its painting is "
+            f"{batch.images[index].width}x{batch.images[index].height} px."
+        )
+    return {**own, "mask_image": fit(mask, size)}
 
 
 def _size(pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings) -> tuple[int, int]:
