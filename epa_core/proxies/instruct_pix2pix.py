@@ -62,6 +62,7 @@ def load_instruct_pix2pix(
         revision,
         dtype,
         safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
