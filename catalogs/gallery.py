@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from catalogs.store import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("data.js", "cards.js", "detail.js", "main.js")
+SCRIPTS = ("data.js", "cards.js", "compare.js", "detail.js", "main.js")
 PREVIEW_MODEL = "preview"
 
 # Works per list script (about 300 bytes each: what a card shows) and per detail script (what
@@ -125,6 +125,7 @@ def _summary(works: list[dict[str, Any]], run: Mapping[str, Any]) -> dict[str, A
     durations = [plain(row.get("duration")) for row in works if status_of(row) == "done"]
     return {
         "total": len(works),
+        "items": len({row.get("item_id") for row in works}),
         "states": [(state, states[state]) for state in STATES if states[state]],
         "models": [name for name, _ in models.most_common()],
         "preview": PREVIEW_MODEL in models,

@@ -10,6 +10,8 @@ STATES = ("done", "failed", "skipped", "quarantined")
 
 LIST_FIELDS = (
     "id",
+    "cell",
+    "variant",
     "title",
     "artist",
     "year",

@@ -30,6 +30,7 @@ const calm = matchMedia("(prefers-reduced-motion: reduce)");
 const MIN_RATIO = 0.6; // a narrower picture gets a wider place, so that its label has room
 
 const ratioOf = (work) => (work.width > 0 && work.height > 0 ? work.width / work.height : 4 / 3);
+const longNameOf = (work) => [nameOf(work), work.cell].filter((part) => part !== null).join(", ");
 const nameOf = (work) => work.title ?? (work.id || "Untitled");
 const bylineOf = (work) => [work.artist, work.year].filter((part) => part !== null).join(", ");
 const reasonOf = (work) => REASONS[work.code] ?? (work.code ?? work.status).replaceAll("_", " ");
@@ -51,6 +52,13 @@ function video(work, attributes = {}) {
   return node;
 }
 
+function release(node) {
+  node.pause();
+  node.removeAttribute("src");
+  node.load(); // lets go of the connection
+  node.remove();
+}
+
 let playing = null;
 
 function stop() {
@@ -58,14 +66,11 @@ function stop() {
   const { node, frame } = playing;
   playing = null;
   frame.classList.remove("is-playing");
-  node.pause();
-  node.removeAttribute("src");
-  node.load(); // lets go of the connection
-  node.remove();
+  release(node);
 }
 
 function play(frame, work) {
-  if (playing?.frame === frame || work.video === null) return;
+  if (playing?.frame === frame || work.video === null || frame.querySelector("video")) return;
   stop();
   const node = video(work, { "aria-hidden": "true" });
   playing = { node, frame };
@@ -80,7 +85,7 @@ function picture(work, open) {
   const frame = make("button", {
     type: "button",
     class: "frame",
-    "aria-label": `Open ${nameOf(work)}`,
+    "aria-label": `Open ${longNameOf(work)}`,
   });
   const poster = urlOf(work, "poster");
   if (poster === null) {
@@ -121,7 +126,7 @@ function picture(work, open) {
 function reason(work, open) {
   const frame = make(
     "button",
-    { type: "button", class: "frame reason", "aria-label": `Open ${nameOf(work)}` },
+    { type: "button", class: "frame reason", "aria-label": `Open ${longNameOf(work)}` },
     make("span", { class: "state", text: work.status }),
     make("span", { class: "why", text: reasonOf(work) }),
     make("span", { class: "message", dir: "auto", text: work.message ?? "No reason was recorded." }),
@@ -140,7 +145,16 @@ function chip(work) {
   });
 }
 
-function card(work, open) {
+function comparing(work, compare) {
+  const count = versions.get(work.id);
+  if (count < 2) return null;
+  const button = make("button", { type: "button", class: "compare", text: `compare ${count}` });
+  button.setAttribute("aria-label", `Compare the ${count} versions of ${nameOf(work)}`);
+  button.addEventListener("click", () => compare(work));
+  return button;
+}
+
+function card(work, { open, compare }) {
   const done = work.status === "done";
   const ratio = done ? ratioOf(work) : 1.1;
   const title = make("button", { type: "button", class: "title", text: nameOf(work) });
@@ -151,6 +165,7 @@ function card(work, open) {
     { class: "card", role: "listitem", "data-index": work.index },
     done ? picture(work, open) : reason(work, open),
     make("h2", {}, title),
+    work.cell === null ? null : make("p", { class: "cell", text: work.cell }),
     make("p", { class: "byline", dir: "auto", text: bylineOf(work) }),
     work.style.length ? make("p", { class: "style", text: work.style.join(" · ") }) : null,
     work.prompt ? make("p", { class: "prompt", dir: "auto", text: work.prompt }) : null,
@@ -168,6 +183,7 @@ function card(work, open) {
       "mixed" in document.body.dataset && work.model !== null
         ? make("span", { class: "model", text: work.model })
         : null,
+      comparing(work, compare),
     ),
   );
   node.style.setProperty("--r", Math.max(ratio, MIN_RATIO).toFixed(4));

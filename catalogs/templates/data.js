@@ -3,13 +3,16 @@ const works = [];
 const detailFiles = []; // {start, per, paths}: which script holds the details of which works
 const details = new Map(); // script path -> rows of details, and who waits for them
 const listeners = [];
+const versions = new Map(); // id -> how many works there are of it: one for each cell of a matrix
 
 const zip = (fields, values) => Object.fromEntries(fields.map((field, i) => [field, values[i]]));
 
 window.epaGallery = {
   works({ fields, rows, start, details: paths, per }) {
     rows.forEach((values, i) => {
-      works[start + i] = { ...zip(fields, values), index: start + i };
+      const work = { ...zip(fields, values), index: start + i };
+      works[work.index] = work;
+      versions.set(work.id, (versions.get(work.id) ?? 0) + 1);
     });
     detailFiles.push({ start, end: start + rows.length, per, paths });
     listeners.forEach((listener) => listener());
@@ -43,6 +46,8 @@ function loadDetails(work) {
   return details.get(path).rows.then((rows) => rows[offset]);
 }
 
+// What names one work in the address: its id, and its cell where it has one.
+const refOf = (work) => (work.cell === null ? work.id : `${work.id} ${work.cell}`);
 const urlOf = (work, name) => (work[name] === null ? null : work.base + work[name]);
 
 // Letters without their marks, so that "munch" finds "Münch".
@@ -54,7 +59,7 @@ const folded = (text) =>
 
 function haystack(work) {
   work.text ??= folded(
-    [work.title, work.artist, work.year, ...work.style, work.prompt, work.code, work.id]
+    [work.title, work.artist, work.year, ...work.style, work.prompt, work.code, work.id, work.cell]
       .filter((part) => part !== null)
       .join("\n"),
   );
@@ -62,6 +67,8 @@ function haystack(work) {
 }
 
 const FILTERS = {
+  cell: (work) => (work.cell === null ? [] : [work.cell]),
+  variant: (work) => (work.variant === null ? [] : [work.variant]),
   artist: (work) => (work.artist === null ? [] : [work.artist]),
   style: (work) => work.style,
   status: (work) => [work.status],
@@ -86,6 +93,7 @@ const ORDERS = {
 };
 
 function choose(state) {
+  if (state.item) return works.filter((work) => work.id === state.item);
   const words = folded(state.q).split(/\s+/).filter(Boolean);
   const wanted = Object.entries(FILTERS).filter(([name]) => state[name]);
   const found = works.filter(
@@ -103,8 +111,12 @@ function choose(state) {
     .map(([, work]) => work);
 }
 
-// What the address keeps after its "#": filters, order, page and the work that is open.
-const STATE = { q: "", artist: "", style: "", status: "", flag: "", sort: "", page: "", work: "" };
+// What the address keeps after its "#": filters, order, page, the item whose versions are compared,
+// and the work that is open.
+const STATE = {
+  ...{ q: "", cell: "", variant: "", artist: "", style: "", status: "", flag: "" },
+  ...{ sort: "", page: "", item: "", work: "" },
+};
 
 function readState() {
   const given = new URLSearchParams(location.hash.slice(1));

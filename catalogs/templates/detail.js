@@ -5,6 +5,7 @@ const facts = dialog.querySelector(".facts");
 const PREVIEW = "preview";
 
 const FACTS = [
+  ["Variant", (work) => (work.cell?.includes("variant=") ? null : work.variant)],
   ["Style", (work) => work.style.join(", ")],
   ["Genre", (_, more) => more.genre.join(", ")],
   ["Flag", (work) => work.flag && [work.flag, FLAGS[work.flag]].filter(Boolean).join(": ")],
@@ -88,6 +89,7 @@ function files(outputs) {
 
 function heading(work) {
   return [
+    work.cell && make("p", { class: "cell", text: work.cell }),
     make("p", { class: "byline", dir: "auto", text: bylineOf(work) }),
     work.prompt && make("blockquote", { class: "prompt", dir: "auto", text: work.prompt }),
   ].filter(Boolean);
@@ -119,7 +121,7 @@ function showing(work) {
     );
   }
   if (work.video === null) return make("div", { class: "reason", text: "No video was recorded." });
-  const label = `${nameOf(work)}, video`;
+  const label = `${longNameOf(work)}, video`;
   const node = video(work, { controls: true, preload: "metadata", "aria-label": label });
   node.style.setProperty("--natural", ratioOf(work).toFixed(4));
   if (!calm.matches) node.play().catch(() => {});
@@ -128,16 +130,13 @@ function showing(work) {
 
 function releaseStage() {
   const node = stage.querySelector("video");
-  if (node) {
-    node.pause();
-    node.removeAttribute("src");
-    node.load();
-  }
+  if (node) release(node);
   stage.replaceChildren();
 }
 
 function showDetail(work, place, count) {
   stop();
+  stopTogether();
   releaseStage();
   dialog.querySelector("h2").textContent = nameOf(work);
   dialog.querySelector(".place").textContent =

@@ -17,8 +17,13 @@ const page = () => Math.min(Math.max(1, Number(state.page) || 1), pages());
 const onPage = () => found.slice((page() - 1) * PAGE, page() * PAGE);
 
 function hang() {
-  const next = onPage().slice(hung, hung + STEP);
-  wall.append(...next.map((work) => card(work, openWork)));
+  const all = onPage();
+  const next = all.slice(hung, hung + STEP);
+  const nodes = next.map((work) => card(work, { open: openWork, compare: compareWorks }));
+  nodes.forEach((node, i) => {
+    node.toggleAttribute("data-first", all[hung + i - 1]?.id !== next[i].id);
+  });
+  wall.append(...nodes);
   hung += next.length;
 }
 
@@ -39,9 +44,24 @@ function label() {
   pager.querySelector('[data-step="1"]').disabled = page() === pages();
 }
 
+// How many versions of one painting hang side by side at most.
+function longestRow() {
+  let longest = 0;
+  found.reduce((length, work, i) => {
+    const row = work.id === found[i - 1]?.id ? length + 1 : 1;
+    longest = Math.max(longest, row);
+    return row;
+  }, 0);
+  return longest;
+}
+
 // Show the works that the state asks for; what already hangs rightly stays where it is.
 function show() {
   found = choose(state);
+  // In the catalog's order the versions of a painting are neighbours: each painting gets its row.
+  const longest = state.sort && !state.item ? 1 : longestRow();
+  wall.classList.toggle("in-rows", longest > 1);
+  wall.style.setProperty("--versions", longest);
   const expected = onPage();
   const nodes = [...wall.children];
   const same =
@@ -49,11 +69,16 @@ function show() {
     nodes.every((node, i) => Number(node.dataset.index) === expected[i].index);
   if (!same) {
     stop();
+    stopTogether();
     wall.replaceChildren();
     hung = 0;
   }
   hangWhileNear();
   label();
+  form.hidden = Boolean(state.item);
+  showCompared(state.item ? found : []);
+  if (state.item && !together.length && !calm.matches) playAll();
+  if (!state.item) stopTogether();
 }
 
 function fill(name) {
@@ -69,7 +94,9 @@ function fill(name) {
   );
   select.replaceChildren(select.options[0], ...options);
   select.value = state[name];
-  select.closest("label").hidden = counts.size < 2 && !state[name];
+  // Where every cell is a variant of its own, one of the two is enough.
+  const same = name === "variant" && counts.size === new Set(works.map((work) => work.cell)).size;
+  select.closest("label").hidden = (counts.size < 2 || same) && !state[name];
 }
 
 function toForm() {
@@ -85,9 +112,31 @@ function fromForm() {
 }
 
 function openWork(work) {
-  writeState({ ...state, work: work.id }, { push: !dialog.open });
-  state.work = work.id;
+  writeState({ ...state, work: refOf(work) }, { push: !dialog.open });
+  state.work = refOf(work);
   showDetail(work, found.indexOf(work), found.length);
+}
+
+function compareWorks(work) {
+  state = { ...state, item: work.id, work: "" };
+  writeState(state, { push: true });
+  show();
+  scrollTo(0, 0);
+}
+
+function playAll() {
+  playTogether([...wall.children].filter((card) => works[card.dataset.index].video !== null));
+  compared.querySelector("[data-play]").textContent = "Pause";
+}
+
+function leaveCompared() {
+  const item = state.item;
+  state = { ...state, item: "" };
+  writeState(state, { push: true });
+  show();
+  const place = onPage().findIndex((work) => work.id === item);
+  while (hung <= place) hang();
+  wall.children[place]?.scrollIntoView({ block: "center" });
 }
 
 function go(step) {
@@ -101,7 +150,7 @@ function openFromState() {
     if (dialog.open) dialog.close();
     return;
   }
-  const work = works.find((candidate) => candidate.id === state.work);
+  const work = works.find((candidate) => refOf(candidate) === state.work);
   if (work && !(dialog.open && dialog.dataset.index === String(work.index))) {
     showDetail(work, found.indexOf(work), found.length);
   }
@@ -126,7 +175,7 @@ function fromAddress() {
 let begun = false;
 const arrived = soon(fromAddress, 60);
 listeners.push(() => {
-  form.hidden = false;
+  form.hidden = Boolean(state.item);
   if (!begun) fromAddress(); // the first works hang at once
   else arrived();
   begun = true;
@@ -144,6 +193,18 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address after "#" is ours
   document.getElementById("works").focus();
 });
+compared.addEventListener("click", (event) => {
+  const button = event.target.closest("button");
+  if (button?.hasAttribute("data-all")) leaveCompared();
+  if (!button?.hasAttribute("data-play")) return;
+  if (!together.length) {
+    playAll();
+    return;
+  }
+  const pause = button.textContent === "Pause";
+  pauseTogether(pause);
+  button.textContent = pause ? "Play" : "Pause";
+});
 pager.addEventListener("click", (event) => {
   const step = Number(event.target.dataset?.step);
   if (!step) return;
@@ -157,6 +218,7 @@ dialog.addEventListener("close", () => {
   releaseStage();
   state.work = "";
   writeState(state);
+  if (state.item && !calm.matches) playAll();
   wall.querySelector(`[data-index="${dialog.dataset.index}"] .frame`)?.focus({ preventScroll: true });
 });
 dialog.addEventListener("click", (event) => {

@@ -106,6 +106,7 @@ def test_missing_fields_are_no_trouble(store, rows):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_hostile_text_stays_text(store, text):
     fields = ("title", "artist", "style", "prompt", "code", "message", "model", "genre", "key")
+    fields += ("cell", "variant")
     row = work(**dict.fromkeys(fields, text)) | {"item_id": text}
     write_gallery(store, [row], title=text, run={"finished_at": text})
     files = written(store)
@@ -123,6 +124,7 @@ def test_hostile_text_stays_text(store, text):
 
 SAFE_TAGS = {
     *("html", "head", "meta", "title", "link", "script", "body", "header", "main", "footer"),
+    "section",
     *("a", "h1", "h2", "p", "strong", "div", "dl", "dt", "dd", "span", "cite", "time", "nav"),
     *("form", "label", "input", "select", "option", "output", "button", "dialog", "noscript"),
 }
