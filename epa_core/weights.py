@@ -37,8 +37,8 @@ Named = TypeVar("Named")
 class Card(Protocol):
     """What the cards of models and of proxies say about their weights.
 
-    ``weights`` is a hub id, None where nothing is loaded; ``saved_as`` are further classes that
-    their ``model_index.json`` may name.
+    ``weights`` is a hub id, the address of an archive to be fetched by hand, or None where nothing
+    is loaded; ``saved_as`` are further classes that their ``model_index.json`` may name.
     """
 
     @property
@@ -83,6 +83,13 @@ def resolve(
     if source is not None and (folder := Path(source).expanduser()).is_dir():
         _check_folder(kind, cards, card, folder)
         return folder, None
+    if "://" in card.weights:
+        what = f"the source {source!r} is no folder" if source else "it is on no hub"
+        raise UnsupportedError(
+            f"The {kind} {card.name!r} is not at hand ({what}): download {card.weights}, unpack "
+            f"it, and name the folder that holds model_index.json as {kind}.source in a run "
+            "file or --weights on the command line."
+        )
     where = source or card.weights
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", where) or where.startswith("."):
         raise UnsupportedError(
