@@ -14,8 +14,10 @@ class ModelCard:
     ``area`` is in pixels, sizes are multiples of ``multiple``; ``memory`` is an estimate in words;
     ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its latents are
     cached in, ``dtype`` what its weights are meant to be loaded in. ``saved_as`` are further
-    classes that the ``model_index.json`` of its weights may name. ``per_work`` are the catalog's
-    columns that the model reads of each work: mask, motion, negative_prompt.
+    classes that the ``model_index.json`` of its weights may name. ``weights`` is a hub id, the
+    address of an archive to be fetched by hand, or None for the embedded model; ``loader`` names
+    the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are the
+    catalog's columns that the model reads of each work: mask, motion, negative_prompt.
     """
 
     name: str
@@ -35,6 +37,7 @@ class ModelCard:
     dtype: Literal["float32", "float16", "bfloat16"]
     uses_text: bool
     saved_as: tuple[str, ...] = ()
+    loader: str | None = None
     per_work: tuple[str, ...] = ()
 
 
@@ -50,6 +53,7 @@ _WAN: dict[str, Any] = {
     "cache_dtype": "float32",
     "dtype": "bfloat16",
     "uses_text": True,
+    "per_work": ("negative_prompt",),
 }
 _WAN21: dict[str, Any] = {
     "memory": "estimate: 31 GiB for the denoiser in bfloat16 and 11 GiB for the text encoder; "
@@ -93,6 +97,28 @@ MODELS: dict[str, ModelCard] = _by_name(
         cache_dtype="float16",
         dtype="float32",
         uses_text=True,
+    ),
+    ModelCard(
+        name="animate-anything",
+        summary="AnimateAnything, 1.4 B, the paper's own model: mask and motion strength per work",
+        pipeline_class="epa_core.models.animate_anything.AnimateAnythingPipeline",
+        weights="https://cloudbook-public-production.oss-cn-shanghai.aliyuncs.com/animation/"
+        "animate_anything_512_v1.02.tar",
+        revision=None,
+        licence="not stated with the weights (repository: see alibaba/animate-anything)",
+        memory="estimate: 3.7 GB of weights in float16 (7.3 GB in float32), and what a clip takes",
+        area=512 * 512,
+        multiple=8,
+        num_frames=16,
+        fps=8,
+        conditioned_on="first frame (one more frame in front), CLIP text, motion mask and strength",
+        family="animate-anything",
+        cache_dtype="float32",
+        dtype="float16",
+        uses_text=True,
+        saved_as=("LatentToVideoPipeline",),
+        loader="epa_core.models.animate_anything_checkpoint.load_animate_anything",
+        per_work=("mask", "motion", "negative_prompt"),
     ),
     ModelCard(
         name="wan2.1-i2v-480p",
@@ -155,6 +181,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         cache_dtype="float32",
         dtype="bfloat16",
         uses_text=True,
+        per_work=("negative_prompt",),
     ),
     ModelCard(
         name="ltx-video",
@@ -173,6 +200,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         cache_dtype="float32",
         dtype="bfloat16",
         uses_text=True,
+        per_work=("negative_prompt",),
     ),
     ModelCard(
         name="svd",
@@ -205,5 +233,6 @@ MODELS: dict[str, ModelCard] = _by_name(
         cache_dtype="float32",
         dtype="float16",
         uses_text=True,
+        per_work=("negative_prompt",),
     ),
 )

@@ -4,6 +4,8 @@ Reading the cards imports neither torch nor diffusers (the command line lists th
 and ``load_proxy`` do.
 """
 
+import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epa_core import weights
@@ -47,16 +49,20 @@ def load_model(
     revision: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
+    offload: str = "none",
+    vae_slicing: bool = False,
+    channels_last: bool = False,
+    compile: bool = False,
 ) -> "DiffusionPipeline":
     """Return the named model's pipeline on ``device``, its progress bars silent.
 
     ``source`` is a local folder in the layout of diffusers or a hub id; None means the card's
     weights. ``dtype`` is float32, float16 or bfloat16 (the preview always computes in float32); the
     card's ``dtype`` is what the model is meant for, but is not taken unasked. Safetensors are
-    preferred; pickled weights are read as weights only.
+    preferred; pickled weights are read as weights only. The last four: ``epa_core.loading.place``.
 
     UnsupportedError for an unknown name, a folder that is no such model, a hub id without a
-    revision, or weights that cannot be had.
+    revision, weights that cannot be had, or an option that is not for this model.
     """
     card = model_card(name)
     weights.check_dtype(dtype)
@@ -66,10 +72,28 @@ def load_model(
         from epa_core.models.preview import build_preview
 
         pipeline = build_preview()
+    elif card.loader is not None and isinstance(where, Path):
+        pipeline = _loaded(card.loader, where, dtype)
     else:
         pipeline = weights.from_pretrained("model", card, where, pinned, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
+    from epa_core.loading import place
+
+    return place(
+        pipeline,
+        device,
+        offload=offload,
+        vae_slicing=vae_slicing,
+        channels_last=channels_last,
+        compile=compile,
+    )
+
+
+def _loaded(loader: str, folder: Path, dtype: str) -> "DiffusionPipeline":
+    import torch
+
+    module, _, function = loader.rpartition(".")
+    return getattr(importlib.import_module(module), function)(folder, getattr(torch, dtype))
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

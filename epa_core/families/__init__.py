@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from epa_core.errors import UnsupportedError
+from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.base import CallSettings, Family
 from epa_core.families.stock import (
     LTX,
@@ -23,6 +24,7 @@ __all__ = ["CallSettings", "Family", "family_of", "register"]
 # By class name, so that looking a family up imports no pipeline.
 _FAMILIES: dict[str, Family] = {
     "PreviewPipeline": Preview(),
+    "AnimateAnythingPipeline": AnimateAnything(),
     "WanImageToVideoPipeline": Wan(),
     "CogVideoXImageToVideoPipeline": CogVideoX(),
     "LTXImageToVideoPipeline": LTX(),

@@ -1,6 +1,7 @@
 """The pipelines that diffusers ships, and the embedded preview."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +14,8 @@ from epa_core.families.base import CallSettings, Family, call_default, dtype_kep
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+_NEGATIVE_PROMPT: Mapping[str, Any] = MappingProxyType({"negative_prompt": ""})
 
 
 class Preview(Family):
@@ -35,6 +38,8 @@ class Preview(Family):
 
 class Wan(Family):
     """Wan 2.1 and 2.2 A14B. No batches: the call repeats a list of images once too often."""
+
+    per_painting = _NEGATIVE_PROMPT
 
     def variant(self, pipeline: "DiffusionPipeline") -> Family:
         """2.2 TI2V-5B keeps a clean first frame."""
@@ -97,6 +102,8 @@ class StableVideoDiffusion(UNetVideo):
 class AnimateDiff(UNetVideo):
     """Stable Diffusion with a motion module."""
 
+    per_painting = _NEGATIVE_PROMPT
+
     def area(self, pipeline: "DiffusionPipeline") -> int:
         """Of the UNet's sample size."""
         side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
@@ -131,6 +138,7 @@ class CogVideoX(Family):
     frame_axis = 0
     batches = True
     casts_latents = False
+    per_painting = _NEGATIVE_PROMPT
 
     def _padding(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
         patch = pipeline.transformer.config.patch_size_t or 1
@@ -183,6 +191,7 @@ class LTX(Family):
     """Packed tokens; frame 0 is the clean condition, never stepped, and comes with ``latents=``."""
 
     batches = True
+    per_painting = _NEGATIVE_PROMPT
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """The VAE's factor."""
@@ -235,6 +244,8 @@ class LTX(Family):
 
 class I2VGenXL(UNetVideo):
     """Folds frames into the batch around ``step``; its condition draws from the global RNG."""
+
+    per_painting = _NEGATIVE_PROMPT
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings

@@ -1,0 +1,63 @@
+"""AnimateAnything, whose pipeline is this project's own (``epa_core.models.animate_anything``)."""
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from epa_core.card_data import MODELS
+from epa_core.errors import UnsupportedError
+from epa_core.families.base import CallSettings
+from epa_core.families.stock import UNetVideo
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+class AnimateAnything(UNetVideo):
+    """B C L h w, float32; the painting is a frame of its own in front, mask and motion per work."""
+
+    batches = True
+    casts_latents = True
+    per_painting = MappingProxyType(
+        {"mask_image": None, "motion_strength": None, "negative_prompt": ""}
+    )
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor: the UNet takes latents of any size."""
+        return int(pipeline.vae_scale_factor)
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """As it was trained, whatever the painting's aspect."""
+        return MODELS["animate-anything"].area
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """Also that there is something to move."""
+        super().check(pipeline, call)
+        if call.num_frames < 2:
+            raise UnsupportedError(
+                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes 2 or more."
+            )
+
+    def encode(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """The condition of the pipeline itself, once per frame."""
+        latent = pipeline.encode_images([image], (call.width, call.height))
+        return latent.repeat(1, 1, call.num_frames, 1, 1)
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """A few frames at a time."""
+        return pipeline.decode_latents(clip)
+
+    def frames(
+        self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings
+    ) -> "np.ndarray[Any, Any]":
+        """As usual, but cut to whole levels, not rounded.
+
+        The released code does, and half of all values would be another, by one, if these were not.
+        """
+        unit = (self.decode(pipeline, clip, call)[0] * 0.5 + 0.5).clamp(0, 1)
+        return (unit * 255).permute(1, 2, 3, 0).cpu().numpy().astype(np.uint8)
