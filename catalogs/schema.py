@@ -73,7 +73,10 @@ SCHEMA = pa.schema(
         ("prompt_rule", pa.string()),
         ("prompt_model", pa.string()),
         ("prompt_reviewed", pa.bool_()),
+        # What kind of motion the prompt names.
         ("motion", pa.string()),
+        # How strong it shall be, for the models that take a number.
+        ("motion_strength", pa.string()),
         ("split", pa.string()),
         ("extra", pa.map_(pa.string(), pa.string())),
     ],

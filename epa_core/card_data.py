@@ -16,8 +16,8 @@ class ModelCard:
     cached in, ``dtype`` what its weights are meant to be loaded in. ``saved_as`` are further
     classes that the ``model_index.json`` of its weights may name. ``weights`` is a hub id, the
     address of an archive to be fetched by hand, or None for the embedded model; ``loader`` names
-    the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are the
-    catalog's columns that the model reads of each work: mask, motion, negative_prompt.
+    the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are
+    the catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
     """
 
     name: str
@@ -118,7 +118,7 @@ MODELS: dict[str, ModelCard] = _by_name(
         uses_text=True,
         saved_as=("LatentToVideoPipeline",),
         loader="epa_core.models.animate_anything_checkpoint.load_animate_anything",
-        per_work=("mask", "motion", "negative_prompt"),
+        per_work=("mask_uri", "motion_strength", "negative_prompt"),
     ),
     ModelCard(
         name="wan2.1-i2v-480p",

@@ -12,6 +12,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 from pydantic import Field, JsonValue, model_validator
 
 from epa_core.cards import ModelCard, model_card, proxy_card
+from epa_core.proxy_cards import proxy_settings
 from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
 from tasks.distill import Params as DistillParams
@@ -175,12 +176,7 @@ class RunConfig(Recipe):
         maker = proxy_card(self.proxy.name)
         if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
             raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")
-        for name in self.proxy.settings():
-            if name not in maker.defaults:
-                takes = ", ".join(maker.defaults) or "none"
-                raise ValueError(
-                    f"proxy.{name}: the proxy {maker.name!r} has no such setting; it takes {takes}"
-                )
+        proxy_settings(maker.name, self.proxy.settings())  # raises with what is allowed
         return self
 
     @model_validator(mode="after")

@@ -26,13 +26,12 @@ from tasks.config import Recipe
 SOURCE_COLUMNS = ("image_uri", "image_sha256", "image_bytes")
 PROMPT_COLUMNS = ("prompt", "proxy_prompt")
 TAG_COLUMNS = ("title", "artist", "rights_statement", "license")
-# What some models read of each work (`ModelCard.per_work`) -> its column.
-OWN_COLUMNS = {"mask": "mask_uri", "motion": "motion", "negative_prompt": "negative_prompt"}
+OWN_COLUMNS = ("mask_uri", "motion_strength", "negative_prompt")  # that some models read
 COLUMNS = (
     *("id", "proxy_uri", "extra"),
     *SOURCE_COLUMNS,
     *PROMPT_COLUMNS,
-    *OWN_COLUMNS.values(),
+    *OWN_COLUMNS,
     *TAG_COLUMNS,
 )
 
@@ -88,6 +87,8 @@ class KeyChain:
             paths["proxy"] = keys["distill.proxy"]
         add("animate", prompt=prompt, **paths, **own)
         tags = {name: row[name] or "" for name in TAG_COLUMNS}
+        if self.recipe.one_stream:  # seeds do not tell works apart then, and a key names one work
+            tags["item"] = row["id"]
         add("encode", animate=keys["animate"], **tags)
         add("measure", encode=keys["encode"])
         return keys
@@ -99,10 +100,10 @@ class KeyChain:
         return (proxy.area, proxy.multiple) != (prepare.area, prepare.multiple)
 
     def own(self, row: Row) -> dict[str, str]:
-        """What the model reads of this work alone: the mask's identity, motion, negative prompt."""
-        found = {name: row[OWN_COLUMNS[name]] for name in self.recipe.card.per_work}
-        if found.get("mask"):
-            found["mask"] = given_mask(row)
+        """What the model reads of this work alone; the mask by its digest."""
+        found = {name: row[name] for name in self.recipe.card.per_work}
+        if found.get("mask_uri"):
+            found["mask_uri"] = given_mask(row)
         return {name: value for name, value in found.items() if value}
 
     def seed(self, row: Row, stage: str) -> int:

@@ -22,14 +22,14 @@ def own_arguments(shard: Shard, job: Job, source: Source) -> dict[str, Any]:
     """
     read = shard.recipe.card.per_work
     own: dict[str, Any] = {}
-    if "mask" in read and job.row["mask_uri"]:
+    if "mask_uri" in read and job.row["mask_uri"]:
         try:
             data = read_image(job.row["mask_uri"])
         except FileNotFoundError:
             raise ItemError("no_mask", "the mask is not where the catalog says") from None
         own["mask_image"] = mask(data, source.painting.size, (source.width, source.height))
-    if "motion" in read and job.row["motion"]:
-        own["motion_strength"] = _strength(job.row["motion"])
+    if "motion_strength" in read and job.row["motion_strength"]:
+        own["motion_strength"] = _strength(job.row["motion_strength"])
     if "negative_prompt" in read and job.row["negative_prompt"]:
         own["negative_prompt"] = job.row["negative_prompt"]
     return own
@@ -62,7 +62,7 @@ def _strength(text: str) -> float:
     if not 0 <= value <= 100:
         raise ItemError(
             "bad_motion",
-            f"the catalog's motion is {text!r}; a motion strength from 0 to 100 is expected",
+            f"the catalog's motion_strength is {text!r}; a number from 0 to 100 is expected",
             stage="prepare",
         )
     return value

@@ -19,7 +19,10 @@ VERSION = 1
 
 
 class Params(_Params):
-    """Which proxy maker draws, on which canvas, and how; what is left empty is the maker's own."""
+    """Which proxy maker draws, on which canvas, and how; what is left empty is the maker's own.
+
+    What each maker takes, and in which range, is in ``epa_core.proxies.settings``.
+    """
 
     name: str = Field("preview", description="a proxy of `epa models`")
     source: str | None = Field(None, description="local folder or hub id of its weights")
@@ -31,16 +34,10 @@ class Params(_Params):
         None, ge=256, le=2**26, description="pixels of its canvas; maker's own, or the model's"
     )
     multiple: int | None = Field(None, ge=1, le=1024, description="sides are multiples of this")
-    strength: float | None = Field(None, gt=0, le=1, description="how much is redrawn, 0 to 1")
-    num_inference_steps: int | None = Field(
-        None, ge=1, le=1000, description="sampler steps at strength 1"
-    )
-    guidance_scale: float | None = Field(
-        None, ge=0, description="how closely the prompt is followed"
-    )
-    image_guidance_scale: float | None = Field(
-        None, ge=0, description="how closely the painting is followed"
-    )
+    strength: float | None = Field(None, description="how much is redrawn, 0 to 1")
+    num_inference_steps: int | None = Field(None, description="sampler steps at strength 1")
+    guidance_scale: float | None = Field(None, description="how closely the prompt is followed")
+    image_guidance_scale: float | None = Field(None, description="how closely the painting is")
     aesthetic_score: float | None = Field(None, description="wanted (SDXL refiner)")
     negative_aesthetic_score: float | None = Field(None, description="unwanted (SDXL refiner)")
     negative_prompt: str | None = Field(None, description="what the proxy is steered away from")

@@ -13,7 +13,7 @@ ROW: dict[str, Any] = {
     "proxy_prompt": None,
     "proxy_uri": None,
     "mask_uri": None,
-    "motion": None,
+    "motion_strength": None,
     "negative_prompt": None,
     "extra": None,
     "title": "T",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -81,10 +82,10 @@ def test_a_maker_without_a_canvas_draws_on_the_models() -> None:
 @pytest.mark.parametrize(
     ("proxy", "sentence"),
     [
-        ({"name": "preview", "strength": 0.5}, "proxy.strength: the proxy 'preview' has no such"),
-        ({**REFINER, "image_guidance_scale": 2.0}, "it takes strength, num_inference_steps"),
-        ({**REFINER, "strength": 0}, "proxy.strength = 0"),
-        ({**REFINER, "strength": 1.5}, "proxy.strength = 1.5"),
+        ({"name": "preview", "strength": 0.5}, "'preview' has no setting 'strength'"),
+        ({**REFINER, "image_guidance_scale": 2.0}, "did you mean 'guidance_scale'?"),
+        ({**REFINER, "strength": 0}, "strength = 0.0 of the proxy 'sdxl-refiner'"),
+        ({**REFINER, "strength": 0.01, "num_inference_steps": 20}, "0.01"),
         ({"name": "given", "area": 4096}, "the proxy 'given' draws on no canvas"),
         ({"name": "sdxl-refinr"}, "did you mean 'sdxl-refiner'?"),
     ],
@@ -95,12 +96,17 @@ def test_a_setting_that_is_not_the_makers_is_refused(proxy: dict[str, Any], sent
     assert sentence in str(caught.value)
 
 
-OWN = {"mask_uri": "m.png", "motion": "5", "negative_prompt": "blur"}
+OWN = {"mask_uri": "m.png", "motion_strength": "5", "negative_prompt": "blur"}
+
+
+@pytest.fixture
+def takes_all(tmp_path: Path) -> Recipe:
+    (tmp_path / "model_index.json").write_text('{"_class_name": "LatentToVideoPipeline"}')
+    return recipe({"name": "animate-anything", "source": str(tmp_path)})
 
 
 @pytest.mark.parametrize("column", OWN)
-def test_what_the_model_reads_of_a_work_enters_its_latents(column: str) -> None:
-    takes_all = recipe({"name": "animate-anything", "source": "owner/name", "revision": "main"})
+def test_what_the_model_reads_of_a_work_enters_its_latents(column: str, takes_all: Recipe) -> None:
     before, after = keys(takes_all), keys(takes_all, **{column: OWN[column]})
     changed = [stage for stage in before if before[stage] != after[stage]]
     assert changed == ["distill.real", "distill.proxy", "animate", "encode", "measure"]
@@ -109,8 +115,7 @@ def test_what_the_model_reads_of_a_work_enters_its_latents(column: str) -> None:
     assert keys(svd) == keys(svd, **{column: OWN[column]})
 
 
-def test_a_masks_digest_counts_for_more_than_its_place() -> None:
-    takes_all = recipe({"name": "animate-anything", "source": "owner/name", "revision": "main"})
+def test_a_masks_digest_counts_for_more_than_its_place(takes_all: Recipe) -> None:
     extra = [("mask_sha256", "a" * 64)]
     here = keys(takes_all, mask_uri="here.png", extra=extra)
     assert here == keys(takes_all, mask_uri="there.png", extra=extra)
