@@ -91,9 +91,10 @@ def _animate_all(shard: Shard) -> list[Job]:
 
 def _recorded(shard: Shard) -> set[tuple[str, int]]:
     """(key, attempt) of works that ended since the plan was made, mostly in the first pass."""
+    own = {paths.record(shard.shard_id, job.work.key, job.attempt) for job in shard.jobs}
     listed = shard.store.list(paths.records(shard.shard_id))
     # Read, not only listed: a damaged record counts for nothing, and its work is done again.
-    records = (parse(shard.store.get(info.path) or b"") for info in listed)
+    records = (parse(shard.store.get(info.path) or b"") for info in listed if info.path in own)
     return {(record.key, record.attempt) for record in records if record}
 
 
