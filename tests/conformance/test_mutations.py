@@ -138,6 +138,16 @@ def condition_is_the_painting(patch: Patch, case: AnimateAnythingCase) -> None:
     patch.setattr(Runner, "run", run)
 
 
+def guidance_too_strong(patch: Patch, case: AnimateAnythingCase) -> None:
+    own = Runner.run
+
+    def run(runner: Runner, batch: Batch, latents: Tensor | None = None) -> Tensor:
+        scale = (runner.call.guidance_scale or 0.0) + 0.1
+        return own(replace(runner, call=replace(runner.call, guidance_scale=scale)), batch, latents)
+
+    patch.setattr(Runner, "run", run)
+
+
 def last_level_without_noise(patch: Patch, case: AnimateAnythingCase) -> None:
     own = case.pipeline.scheduler
     changed = type(own).from_config(own.config, final_sigmas_type="zero")
@@ -189,6 +199,11 @@ ANIMATED = [
         condition_is_the_painting,
         partial(stages.check_updates, path="proxy", updates=[0]),
         "vsds.proxy, each update",
+    ),
+    (
+        guidance_too_strong,
+        partial(stages.check_updates, path="real", updates=[0]),
+        "vsds.real, each update",
     ),
     (last_level_without_noise, stages.check_schedule, "schedule.sigmas"),
     (other_spacing, stages.check_schedule, "timesteps"),
