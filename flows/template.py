@@ -22,7 +22,12 @@ _HEAD = """\
 # Changing a setting later redoes only what depends on it; `epa plan` says what.
 """
 _EXAMPLES = {"catalog": "paintings", "output": "animated"}
-_EXAMPLES_OF = {"paper": {"model.source": "animate_anything_512_v1.02"}}
+_EXAMPLES_OF = {
+    "paper": {
+        "model.source": "animate_anything_512_v1.02",
+        "proxy.source": "stable-diffusion-xl-refiner-1.0",
+    }
+}
 _FIRST = ("preset", "catalog", "output", "title", "where", "limit", "prompts", "seed", "variant")
 _NEXT = ("matrix", "one_stream", "model")
 _MATRIX = """
