@@ -1,96 +1,232 @@
-"""What the commands beside collections do: one painting to one file; the cards."""
+"""What the commands beside collections do: one painting to one or two files; the cards."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import mimetypes
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
 from catalogs.errors import ConfigError
+from catalogs.validation import printable
 from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
+from epa_core.errors import UnsupportedError
+from flows.released import MODEL, ReleasedConfig, result_name
 from flows.report import escaped
 from tasks.config import Execution, ModelChoice, Prompts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
-_FILES = {".mp4": "video.mp4", ".webp": "preview.webp", ".mkv": "frames.mkv"}
+FILES = {
+    ".mp4": "video.mp4",
+    ".webp": "preview.webp",
+    ".mkv": "frames.mkv",
+    ".gif": "video.gif",
+}
 
 
-def awaken_file(
-    image: Path,
-    output: Path,
-    prompt: str,
-    proxy: Path | None,
-    model: ModelChoice,
-    seed: int,
-    steps: int,
-) -> None:
-    """Animate ``image`` into ``output``. Raises ConfigError, ItemError, UnsupportedError."""
+@dataclass(frozen=True)
+class Single:
+    """One painting to animate, and how; what is None is the model's own."""
+
+    image: Path
+    prompt: str
+    model: ModelChoice
+    proxy: Path | None = None
+    mask: Path | None = None
+    motion: float | None = None
+    seed: int = 0
+    steps: int = 25
+    area: int | None = None
+    fps: int | None = None
+    half_slerp: bool = False
+    one_stream: bool = False
+
+
+def single_of(config: ReleasedConfig, choice: ModelChoice, **switches: bool) -> Single:
+    """The painting of a released configuration, animated by ``choice`` with the file's settings.
+
+    A model that the file is not meant for takes neither weights and guidance from it, nor a mask or
+    motion strength that it cannot read.
+    """
+    own = model_card(choice.name).per_work
+    filled: dict[str, Any] = {"num_frames": config.num_frames}
+    if choice.name == MODEL:
+        filled |= {"source": config.model, "guidance_scale": config.guidance_scale}
+    return Single(
+        image=config.painting,
+        prompt=config.prompt,
+        model=choice.model_copy(update=filled),
+        proxy=config.proxy,
+        mask=config.mask if "mask_uri" in own else None,
+        motion=config.strength if "motion_strength" in own else None,
+        seed=config.seed,
+        steps=config.num_inference_steps,
+        area=config.area,
+        fps=config.fps,
+        **switches,
+    )
+
+
+def targets_of(config: ReleasedConfig) -> list[Path]:
+    """The files that a released configuration asks for: a GIF and an MP4 in its folder.
+
+    Where its ``output`` is named like a video or picture, that file alone. Raises ConfigError.
+    """
+    output = config.output
+    kind = (mimetypes.guess_type(output.name)[0] or "").partition("/")[0]
+    if kind in ("video", "image") and not output.is_dir():
+        return [target(output)]
+    there = next(folder for folder in (output, *output.absolute().parents) if folder.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"output {output} cannot be written: {there} is no writable folder")
+    name = result_name(config.painting, config.prompt)
+    return [output / f"{name}{ending}" for ending in (".gif", ".mp4")]
+
+
+def target(output: Path) -> Path:
+    """The file, if it can be made: a known ending, in a folder that is there, else ConfigError."""
+    if output.suffix.lower() not in FILES:
+        raise ConfigError(f"{output}: the file must end in {', '.join(FILES)}")
+    if not output.parent.is_dir():
+        raise ConfigError(f"{output}: there is no folder {output.parent}")
+    return output
+
+
+def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Animate one painting into ``targets``; ``say`` gets a line of all settings, and warnings.
+
+    Raises ConfigError, ItemError, UnsupportedError.
+    """
     from tasks import encode
     from tasks.commit import source_type
 
-    if output.suffix.lower() not in _FILES:
-        raise ConfigError(f"{output}: the file must end in {', '.join(_FILES)}")
-    if len(prompt) > Prompts().max_length:
-        raise ConfigError(f"--prompt has {len(prompt)} characters; at most 2000 are allowed")
-    if not prompt.strip():
+    if len(work.prompt) > Prompts().max_length:
+        raise ConfigError(f"--prompt has {len(work.prompt)} characters; at most 2000 are allowed")
+    if not work.prompt.strip():
         raise ConfigError("--prompt is empty; say what moves, like 'clouds drift across the sky'")
-    if not output.parent.is_dir():
-        raise ConfigError(f"{output}: there is no folder {output.parent}")
-    clip = _awakened(image, prompt, proxy, model, seed, steps)
-    card, kind = model_card(model.name), output.suffix.lower()
+    card, endings = model_card(work.model.name), {path.suffix.lower() for path in targets}
+    clip = _awakened(work, say)
     height, width = clip.shape[1:3]
     params = encode.Params(
-        fps=card.fps, archive=kind == ".mkv", preview_side=max(16, width, height)
+        fps=work.fps or card.fps,
+        archive=".mkv" in endings,
+        gif=".gif" in endings,
+        preview_side=max(16, width, height),
     )
     tags = {
-        "title": f"{image.stem} (animated)",
-        "description": prompt,
+        "title": f"{work.image.stem} (animated)",
+        "description": work.prompt,
         "source_type": source_type(card),
     }
-    try:
-        output.write_bytes(encode.run(clip, params, tags).files[_FILES[kind]])
-    except OSError as error:
-        raise ConfigError(f"{output} cannot be written: {error.strerror}") from error
+    files = encode.run(clip, params, tags).files
+    for path in targets:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(files[FILES[path.suffix.lower()]])
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _awakened(
-    image: Path,
-    prompt: str,
-    proxy: Path | None,
-    model: ModelChoice,
-    seed: int,
-    steps: int,
-) -> np.ndarray:
-    from epa_core.awakening import EPASettings, awaken
+def _awakened(work: Single, say: Callable[[str], None]) -> np.ndarray:
+    from epa_core.awakening import EPASettings, awaken, unread
     from epa_core.media.images import ImageLimits
     from tasks import models, prepare
     from tasks import proxy as proxies
+    from tasks.compute import check_frames
 
-    card = model_card(model.name)
-    size = prepare.Params(area=card.area, multiple=card.multiple)
-    painting, original = prepare.run(_read(image), size, ImageLimits())
-    if proxy is not None:
-        drawn = proxies.given(_read(proxy), painting.size, original)
-    else:
+    card = model_card(work.model.name)
+    size = prepare.Params(area=work.area or card.area, multiple=card.multiple)
+    painting, original = prepare.run(_read(work.image), size, ImageLimits())
+    own = _own_arguments(work, painting.size, original)
+    drawn = None
+    if work.proxy is not None:
+        drawn = proxies.given(_read(work.proxy), painting.size, original)
+    say(_settings_line(work, painting.size))
+    if drawn is None:
         maker = models.proxy_maker(proxies.Params(), "auto")
-        drawn = proxies.run(maker, [painting], [prompt], [seed])[0]
+        drawn = proxies.run(maker, [painting], [work.prompt], [work.seed])[0]
+    pipeline = models.model(work.model, Execution())
+    if cut := unread(pipeline, work.prompt):
+        say(f"the model does not read the end of the prompt: {printable(cut)!r}")
     [clip] = awaken(
-        models.model(model, Execution()),
+        pipeline,
         [painting],
         [drawn],
-        prompt=prompt,
-        seed=seed,
-        settings=EPASettings(num_inference_steps=steps),
-        num_frames=model.num_frames or card.num_frames,
+        prompt=work.prompt,
+        seed=work.seed,
+        settings=EPASettings(
+            num_inference_steps=work.steps,
+            half_slerp=work.half_slerp,
+            one_stream=work.one_stream,
+        ),
+        num_frames=work.model.num_frames or card.num_frames,
         width=painting.width,
         height=painting.height,
+        guidance_scale=work.model.guidance_scale,
+        extras=[own] if own else None,
     )
+    check_frames(clip, painting)
     return clip
+
+
+def _own_arguments(
+    work: Single, size: tuple[int, int], original: tuple[int, int]
+) -> dict[str, Any]:
+    """Mask and motion strength as the model's call takes them."""
+    from tasks.own import mask
+
+    read = model_card(work.model.name).per_work
+    for name, column, value in (
+        ("mask", "mask_uri", work.mask),
+        ("motion", "motion_strength", work.motion),
+    ):
+        if value is not None and column not in read:
+            raise UnsupportedError(f"--{name}: the model {work.model.name!r} takes none")
+    own: dict[str, Any] = {}
+    if work.mask is not None:
+        own["mask_image"] = mask(_read(work.mask), size, original)
+    if work.motion is not None:
+        own["motion_strength"] = work.motion
+    return own
+
+
+def _settings_line(work: Single, size: tuple[int, int]) -> str:
+    from tasks.models import resolve_device
+
+    model, card = work.model, model_card(work.model.name)
+    named = {
+        "guidance": model.guidance_scale,
+        "motion strength": work.motion,
+        "weights": model.source,
+        "revision": model.revision,
+        "mask": work.mask,
+    }
+    parts = [
+        f"{model.name}, {model.dtype or card.dtype} on {resolve_device('auto')}",
+        f"{size[0]}x{size[1]} px",
+        f"{model.num_frames or card.num_frames} frames",
+        f"{work.fps or card.fps} fps",
+        f"{work.steps} steps",
+        f"seed {work.seed}",
+        *(
+            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in named.items()
+            if value is not None
+        ),
+        f"proxy {work.proxy or 'drawn by preview'}",
+        *(["half-precision slerp"] if work.half_slerp else []),
+        *(["one random stream"] if work.one_stream else []),
+    ]
+    return printable(f"{work.image}: {', '.join(parts)}; {work.prompt}", 4000)
 
 
 def _read(path: Path) -> bytes:

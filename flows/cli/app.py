@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from flows.cli import catalog, collection, run, single
+from flows.cli import catalog, collection, released, run, single
 
 app = typer.Typer(
     name="epa",
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 run.register(app)
 single.register(app)
+released.register(app)
 collection.register(app)
 app.add_typer(catalog.app, name="catalog")
 
