@@ -69,7 +69,8 @@ def test_baseline_is_the_stock_call_bit_for_bit(name):
     assert torch.equal(final[0], family.unpack(tiny.pipeline, stock, tiny.call)[0])
     (frames,) = decode_latents(tiny.pipeline, final, tiny.call)
     unit = stock_call(tiny, output_type="np")[0]
-    assert np.array_equal(frames, (unit * 255).round().astype(np.uint8))
+    whole = np.floor if name == "animate_anything" else np.round  # as its released code writes
+    assert np.array_equal(frames, whole(unit * 255).astype(np.uint8))
 
 
 def test_denoising_decoder_of_ltx_decodes_as_the_stock_call():
@@ -86,12 +87,13 @@ def test_denoising_decoder_of_ltx_decodes_as_the_stock_call():
 
 
 # PIA draws its start sample and then its condition from one generator, so ``latents=`` alone
-# changes its condition. Wan's solver looks back at earlier steps, so it is exact from step 0 only.
+# changes its condition. The solvers of Wan and AnimateAnything look back at earlier steps, so they
+# are exact from step 0 only.
 RESTARTS = [
     (name, first)
     for name in FAMILIES
     for first in (0, 2)
-    if name != "pia" and not (first and name.startswith("wan"))
+    if name != "pia" and not (first and name.startswith(("wan", "animate")))
 ]
 
 

@@ -21,6 +21,7 @@ from epa_core.awakening import (
 from epa_core.cards import MODELS, load_model
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of
+from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.stock import (
     LTX,
     CogVideoX,
@@ -60,6 +61,7 @@ RELEASED: dict[str, tuple[Family, SimpleNamespace]] = {
     "svd": (StableVideoDiffusion(), UNET),
     "svd-xt": (StableVideoDiffusion(), UNET),
     "i2vgen-xl": (UNetVideo(), UNET),
+    "animate-anything": (AnimateAnything(), UNET),
 }
 TINY = {"wan2.1-i2v-480p": "wan21", "wan2.1-i2v-720p": "wan21", "wan2.2-i2v-a14b": "wan22"} | {
     "wan2.2-ti2v-5b": "wan22_5b",
@@ -67,6 +69,7 @@ TINY = {"wan2.1-i2v-480p": "wan21", "wan2.1-i2v-720p": "wan21", "wan2.2-i2v-a14b
     "svd": "svd",
     "svd-xt": "svd",
     "i2vgen-xl": "i2vgenxl",
+    "animate-anything": "animate_anything",
     "preview": "preview",
 }
 

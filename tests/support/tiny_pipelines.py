@@ -5,8 +5,10 @@ the released checkpoints' shape (prediction type, zero terminal signal, shifts),
 are not trivial, so that a forgotten normalisation shows.
 """
 
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -14,6 +16,7 @@ import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
 from PIL import Image
+from tiny_animate_anything import WIDTH, write_released_checkpoint
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from epa_core.awakening import CallSettings
@@ -410,6 +413,15 @@ def pia() -> Tiny:
     return Tiny(pipeline, _call(4, 7.5, motion_scale=0, **_text(7, 8)))
 
 
+def animate_anything() -> Tiny:
+    """AnimateAnything: epsilon, linspace, a first frame of its own, mask and motion."""
+    from epa_core.models.animate_anything_checkpoint import load_animate_anything
+
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = load_animate_anything(write_released_checkpoint(Path(folder)))
+    return Tiny(pipeline, _call(4, 9.0, **_text(77, WIDTH)))
+
+
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
@@ -427,6 +439,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "i2vgenxl": i2vgenxl,
     "sparsectrl": sparsectrl,
     "pia": pia,
+    "animate_anything": animate_anything,
     "preview": preview,
 }
 
