@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 FIELDS = 3  # named in a reason; the rest is counted
 _SHORT = 24
-_Details = tuple[str | None, dict[str, str]]  # recorded material (JSON), stage keys
+_Result = tuple[dict[str, Any] | None, dict[str, str]]  # material, stage keys
 
 
 class Past(NamedTuple):
@@ -46,27 +46,30 @@ def pasts(
     else:
         recorded = {item: [row] for item in items if (row := ledger.latest(item))}
     rows = [row for rows in recorded.values() for row in rows]
-    details = dict(zip((row.key for row in rows), ledger.details(rows), strict=True))
+    keys, materials = {}, {}
+    for row, (material, row_keys) in zip(rows, ledger.details(rows), strict=True):
+        keys[row.key] = row_keys
+        if row.key not in present:  # else it is superseded by nothing, and need not be parsed
+            materials[row.key] = json.loads(material) if material else None
     found = {}
     for i in unknown:
         if (known := recorded.get(works[i].item_id)) is None:
             continue
-        done = [details[row.key][1].values() for row in known if row.status == "done"]
-        earlier = [details[row.key] for row in known if row.key not in present]
+        done = [keys[row.key].values() for row in known if row.status == "done"]
+        earlier = [(materials[r.key], keys[r.key]) for r in known if r.key in materials]
         found[i] = _past(works[i], earlier, set().union(*done), material_of, varied)
     return found
 
 
 def _past(
     work: "Work",
-    earlier: Sequence[_Details],
+    earlier: Sequence[_Result],
     made: AbstractSet[str],
     material_of: Callable[["Work"], Mapping[str, Any]],
     varied: Collection[str],
 ) -> Past:
     material = material_of(work) if earlier else {}
-    for recorded, keys in earlier:
-        old = json.loads(recorded) if recorded else None
+    for old, keys in earlier:
         if varied and (old is None or any(_differ(old, material, name) for name in varied)):
             continue
         fields = _differences(old, material) if old is not None else []
