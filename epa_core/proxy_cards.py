@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Parts of cache keys: raise one whenever the same input would give other proxies.
 VERSIONS = {
     "preview": "1",
-    "given": "1",
+    "given": "2",
     "none": "1",
     "sdxl-refiner": "1",
     "instruct-pix2pix": "1",

@@ -72,9 +72,12 @@ def run(
 def given(data: bytes, size: tuple[int, int], original: tuple[int, int]) -> PIL.Image.Image:
     """Decode the proxy that the catalog names and fit it to the painting's canvas ``size``.
 
-    Its aspect may differ from the ``original`` painting's (width, height) by at most 2 %:
-    otherwise it is another picture, ItemError ``proxy_size``.
+    Before that it is brought to the ``original`` painting's (width, height), as the paper's
+    released code does. Its aspect may differ from the painting's by at most 2 %: otherwise it is
+    another picture, ItemError ``proxy_size``.
     """
+    from PIL.Image import Resampling
+
     from epa_core.media.images import decode_image, fit
 
     image = decode_image(data)
@@ -85,4 +88,4 @@ def given(data: bytes, size: tuple[int, int], original: tuple[int, int]) -> PIL.
             f"{original[0]}x{original[1]}: not the same shape",
             stage="proxy",
         )
-    return fit(image, size)
+    return fit(image.resize(original, Resampling.BICUBIC), size)

@@ -64,7 +64,11 @@ def awaken(
     from flows.single import Single, awaken_file, single_of, target, targets_of
     from tasks.config import ModelChoice
 
-    choice: dict[str, Any] = {"revision": revision, "dtype": dtype and dtype.value}
+    choice: dict[str, Any] = {
+        "source": weights,
+        "revision": revision,
+        "dtype": dtype and dtype.value,
+    }
     switches = {"half_slerp": half_slerp, "one_stream": one_stream}
     if config is not None:
         given = {
@@ -89,7 +93,7 @@ def awaken(
         work = Single(
             image=_needed(image, "IMAGE"),
             prompt=_needed(prompt, "--prompt"),
-            model=ModelChoice(name=model or "preview", source=weights, num_frames=frames, **choice),
+            model=ModelChoice(name=model or "preview", num_frames=frames, **choice),
             proxy=proxy,
             mask=mask,
             motion=motion,
