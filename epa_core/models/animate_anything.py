@@ -147,6 +147,7 @@ class AnimateAnythingPipeline(DiffusionPipeline):
         self.maybe_free_model_hooks()
         return AnimateAnythingOutput(frames=frames) if return_dict else (frames,)
 
+    @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
         """Clean, scaled latents [B, 4, 1, h, w], float32, of paintings at ``size`` (width, height).
 
@@ -154,14 +155,16 @@ class AnimateAnythingPipeline(DiffusionPipeline):
         depends on what is encoded beside it.
         """
         encoded = []
+        device, dtype = self._execution_device, self.vae.dtype
         for image in images:
             # To RGB first: Lanczos knows no palettes.
             pixels = self.video_processor.preprocess(image.convert("RGB"), size[1], size[0])
-            pixels = pixels.to(self._execution_device, self.vae.dtype)
+            pixels = pixels.to(device, dtype)
             mode = self.vae.encode(pixels).latent_dist.mode()
             encoded.append(mode.float() * self.vae.config.scaling_factor)
         return torch.cat(encoded).unsqueeze(2)
 
+    @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Video [B, 3, L, H, W] in [-1, 1], float32, of latents [B, 4, L, h, w].
 
@@ -175,9 +178,11 @@ class AnimateAnythingPipeline(DiffusionPipeline):
             clips.append(torch.cat(frames).transpose(0, 1))
         return torch.stack(clips)
 
+    @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeddings [B, tokens, D] of texts, each distinct one encoded once and on its own."""
         positions = self.text_encoder.config.max_position_embeddings
+        device = self._execution_device
         known: dict[str, Tensor] = {}
         for text in dict.fromkeys(texts):
             tokens = self.tokenizer(
@@ -187,7 +192,7 @@ class AnimateAnythingPipeline(DiffusionPipeline):
                 truncation=True,
                 return_tensors="pt",
             )
-            known[text] = self.text_encoder(tokens.input_ids.to(self._execution_device))[0]
+            known[text] = self.text_encoder(tokens.input_ids.to(device))[0]
         return torch.cat([known[text] for text in texts])
 
     def _guides(
@@ -225,8 +230,10 @@ class AnimateAnythingPipeline(DiffusionPipeline):
         self, latents: Tensor, t: Tensor, conditions: dict[str, Any], guidance_scale: float
     ) -> Tensor:
         """The guided prediction at ``t``, float32, shaped as ``latents``."""
-        clips = self.scheduler.scale_model_input(latents, t).to(self.unet.dtype)
-        batch = len(conditions["condition_latent"])
+        condition = conditions["condition_latent"]
+        # Its dtype is the UNet's; asking the UNet itself walks all its modules, at every step.
+        clips = self.scheduler.scale_model_input(latents, t).to(condition.dtype)
+        batch = len(condition)
         clips = clips.repeat(batch // len(clips), 1, 1, 1, 1)
         # Always [b] in float32, whatever the scheduler counts in: a compiled UNet would be
         # compiled anew for every number and every dtype.
