@@ -190,8 +190,9 @@ def _stages_to_do(
         if work.item_id != item:
             item, coming = work.item_id, set()
         made = before[i].made | coming if i in before else coming
-        yield i, tuple(stage for stage, key in work.keys.items() if key not in made)
-        coming.update(work.keys.values())
+        stages = tuple(stage for stage, key in work.keys.items() if key not in made)
+        coming.update(work.keys[stage] for stage in stages)
+        yield i, stages
 
 
 def _estimate(shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger) -> float | None:
