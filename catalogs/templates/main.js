@@ -1,6 +1,7 @@
 // The wall: what of the collection is shown, in which order, kept in the address.
 const PAGE = 480; // works on one page of the wall, so that the document stays light
 const STEP = 48; // works hung at once while the reader scrolls
+const NARROWEST = 170; // pixels of a column, where versions of a painting hang side by side
 
 const form = document.querySelector("form.tools");
 const wall = document.querySelector(".wall");
@@ -44,24 +45,26 @@ function label() {
   pager.querySelector('[data-step="1"]').disabled = page() === pages();
 }
 
-// How many versions of one painting hang side by side at most.
-function longestRow() {
-  let longest = 0;
+// In the catalog's order the versions of a painting are neighbours: they hang in rows of their own,
+// all rows of a painting about as long.
+function layOut() {
+  let longest = 1;
   found.reduce((length, work, i) => {
     const row = work.id === found[i - 1]?.id ? length + 1 : 1;
     longest = Math.max(longest, row);
     return row;
   }, 0);
-  return longest;
+  if (state.sort && !state.item) longest = 1;
+  const fitting = Math.max(1, Math.floor(wall.clientWidth / NARROWEST));
+  const columns = Math.ceil(longest / Math.ceil(longest / fitting));
+  wall.classList.toggle("in-rows", longest > 1);
+  wall.style.setProperty("--columns", columns);
 }
 
 // Show the works that the state asks for; what already hangs rightly stays where it is.
 function show() {
   found = choose(state);
-  // In the catalog's order the versions of a painting are neighbours: each painting gets its row.
-  const longest = state.sort && !state.item ? 1 : longestRow();
-  wall.classList.toggle("in-rows", longest > 1);
-  wall.style.setProperty("--versions", longest);
+  layOut();
   const expected = onPage();
   const nodes = [...wall.children];
   const same =
@@ -187,6 +190,7 @@ form.addEventListener("submit", (event) => event.preventDefault());
 form.addEventListener("reset", () => setTimeout(fromForm));
 new IntersectionObserver(hangWhileNear, { rootMargin: "1200px" }).observe(more);
 addEventListener("scroll", hangWhileNear, { passive: true });
+addEventListener("resize", layOut);
 addEventListener("popstate", fromAddress);
 document.addEventListener("visibilitychange", stop);
 document.querySelector(".skip").addEventListener("click", (event) => {
