@@ -10,7 +10,8 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -126,25 +127,48 @@ def from_pretrained(
     import torch
 
     module = (card.pipeline_class or "").rpartition(".")[0]
-    pipeline_class = getattr(importlib.import_module(module), class_name(card))
     arguments |= {"revision": revision, "dtype": getattr(torch, dtype)}
     try:
-        if isinstance(where, Path):
-            return pipeline_class.from_pretrained(
-                where, variant=_variant(where, dtype), **arguments
-            )
-        if dtype == "float16":
-            try:
-                return pipeline_class.from_pretrained(where, variant="fp16", **arguments)
-            except ValueError as error:
-                if "no such modeling files" not in str(error):
-                    raise
-        return pipeline_class.from_pretrained(where, **arguments)
+        with quiet():
+            pipeline_class = getattr(importlib.import_module(module), class_name(card))
+            if isinstance(where, Path):
+                arguments["variant"] = _variant(where, dtype)
+            elif dtype == "float16":
+                try:
+                    return pipeline_class.from_pretrained(where, variant="fp16", **arguments)
+                except ValueError as error:
+                    if "no such modeling files" not in str(error):
+                        raise
+            return pipeline_class.from_pretrained(where, **arguments)
     except (OSError, ValueError) as error:  # what diffusers and the hub raise for missing parts
         reason = " ".join(str(error).split())
         raise UnsupportedError(
             f"The {kind} {card.name!r} could not be loaded from {where}: {reason}"
         ) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the libraries' reports and bars to themselves while a model is loaded.
+
+    What matters in them is raised; downloads show their own progress.
+    """
+    import diffusers
+    import transformers
+
+    loggers = (diffusers.utils.logging, transformers.utils.logging)
+    levels = [logger.get_verbosity() for logger in loggers]
+    barred = [logger for logger in loggers if logger.is_progress_bar_enabled()]
+    try:
+        for logger in loggers:
+            logger.set_verbosity_error()
+            logger.disable_progress_bar()
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.set_verbosity(level)
+        for logger in barred:
+            logger.enable_progress_bar()
 
 
 def _variant(folder: Path, dtype: str) -> str | None:

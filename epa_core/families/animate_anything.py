@@ -52,12 +52,9 @@ class AnimateAnything(UNetVideo):
         """A few frames at a time."""
         return pipeline.decode_latents(clip)
 
-    def frames(
-        self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings
-    ) -> "np.ndarray[Any, Any]":
-        """As usual, but cut to whole levels, not rounded.
+    def to_bytes(self, unit: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Cut to whole levels, not rounded.
 
         The released code does, and half of all values would be another, by one, if these were not.
         """
-        unit = (self.decode(pipeline, clip, call)[0] * 0.5 + 0.5).clamp(0, 1)
-        return (unit * 255).permute(1, 2, 3, 0).cpu().numpy().astype(np.uint8)
+        return (unit * 255).astype(np.uint8)

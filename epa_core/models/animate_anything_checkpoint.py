@@ -6,21 +6,18 @@ fill what is missing or of another shape with noise and go on.
 """
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import diffusers
 import torch
-import transformers
 from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from epa_core.errors import UnsupportedError
 from epa_core.models.animate_anything import AnimateAnythingPipeline
 from epa_core.models.animate_anything_unet import MaskedMotionUNet3D
-from epa_core.weights import model_index
+from epa_core.weights import model_index, quiet
 
 RELEASED_CLASS = "LatentToVideoPipeline"
 
@@ -51,7 +48,7 @@ def load_animate_anything(
             f"AnimateAnything is released) or a {ours}."
         )
     _check_files(folder)
-    with _quiet():
+    with quiet():
         pipeline = AnimateAnythingPipeline(
             vae=_network(AutoencoderKL, folder / "vae", dtype),
             text_encoder=_network(CLIPTextModel, folder / "text_encoder", dtype),
@@ -190,21 +187,3 @@ def _read(load: Any, folder: Path, **arguments: Any) -> Any:
         raise UnsupportedError(f"{folder} could not be read: {reason}") from error
     finally:
         torch.set_default_dtype(own)  # which a failed load in half precision leaves behind
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the libraries' reports to themselves: what matters in them is raised."""
-    loggers = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [logger.get_verbosity() for logger in loggers]
-    bar = transformers.utils.logging.is_progress_bar_enabled()
-    try:
-        for logger in loggers:
-            logger.set_verbosity_error()
-        transformers.utils.logging.disable_progress_bar()
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.set_verbosity(level)
-        if bar:
-            transformers.utils.logging.enable_progress_bar()
