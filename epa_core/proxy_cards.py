@@ -137,6 +137,10 @@ class Proxy(Protocol):
         """Return one RGB proxy per image, of the same size; the images are all of one size."""
         ...
 
+    def configured(self, settings: Mapping[str, Any]) -> "Proxy":
+        """Return a maker of the same weights with other settings, whole (``proxy_settings``)."""
+        ...
+
     def cut_off(self, prompt: str) -> str:
         """Return the tail of ``prompt`` that the maker does not read; "" where it reads all."""
         ...

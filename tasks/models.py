@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from epa_core.cards import model_card
 from epa_core.errors import UnsupportedError
+from epa_core.proxy_cards import proxy_settings
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -59,16 +60,16 @@ _HOW = {"offload", "vae_slicing", "channels_last", "compile"}
 
 
 def proxy_maker(params: ProxyParams, device: str) -> Proxy:
-    """The proxy maker, loaded at the first call. Raises UnsupportedError."""
+    """The proxy maker, its weights loaded at the first call. Raises UnsupportedError."""
     with _lock:
-        return _proxy(
+        maker = _proxy(
             params.name,
             source=params.source,
             revision=params.revision,
             dtype=params.dtype,
             device=resolve_device(device),
-            settings=tuple(params.settings().items()),
         )
+    return maker.configured(proxy_settings(params.name, params.settings()))
 
 
 def release() -> None:
@@ -96,7 +97,7 @@ def _model(name: str, **how: Any) -> DiffusionPipeline:
 
 
 @lru_cache(maxsize=1)
-def _proxy(name: str, settings: tuple[tuple[str, Any], ...], **how: Any) -> Proxy:
+def _proxy(name: str, **how: Any) -> Proxy:
     from epa_core.cards import load_proxy
 
-    return load_proxy(name, settings=dict(settings), **how)
+    return load_proxy(name, **how)

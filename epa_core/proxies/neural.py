@@ -1,8 +1,9 @@
 """What the neural proxy makers share: checking what goes in and what comes out."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -29,6 +30,12 @@ class NeuralProxy(ABC):
         self.tokenizer = tokenizer
         self.settings = dict(settings)
         pipeline.vae.enable_slicing()  # the VAE is the peak of memory, and gains nothing by batches
+
+    def configured(self, settings: Mapping[str, Any]) -> Self:
+        """Return a maker of the same weights with other settings (whole, as ``proxy_settings``)."""
+        other = copy.copy(self)
+        other.settings = dict(settings)
+        return other
 
     def make(
         self, images: list[Image.Image], prompts: list[str], seeds: list[int]

@@ -1,10 +1,17 @@
 """The proxy that nobody paints: the painting itself."""
 
+from collections.abc import Mapping
+from typing import Any, Self
+
 from PIL import Image
 
 
 class NoProxy:
     """Puts the painting itself on the proxy path, so that fusing blends it with itself."""
+
+    def configured(self, settings: Mapping[str, Any]) -> Self:
+        """Return the maker itself: it has no settings."""
+        return self
 
     def make(
         self, images: list[Image.Image], prompts: list[str], seeds: list[int]

@@ -5,8 +5,10 @@ flattened, tones and colours turn towards what the prompt's words suggest, edges
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any, Self
 
 import cv2
 import numpy as np
@@ -43,6 +45,10 @@ _BY_WORD = {word: mood for words, mood in MOODS.items() for word in words.split(
 
 class PreviewProxy:
     """Repaints a painting as its prompt's words suggest; deterministic in (image, prompt, seed)."""
+
+    def configured(self, settings: Mapping[str, Any]) -> Self:
+        """Return the maker itself: it has no settings."""
+        return self
 
     def make(
         self, images: list[Image.Image], prompts: list[str], seeds: list[int]

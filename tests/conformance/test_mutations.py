@@ -172,7 +172,7 @@ def motion_off_by_one(patch: Patch, case: AnimateAnythingCase) -> None:
 
 
 def rounded_frames(patch: Patch, case: AnimateAnythingCase) -> None:
-    patch.setattr(type(case.family), "frames", Family.frames)
+    patch.setattr(type(case.family), "to_bytes", Family.to_bytes)
 
 
 ANIMATED = [

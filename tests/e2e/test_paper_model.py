@@ -189,6 +189,22 @@ def test_one_proxy_serves_two_models(weights: dict[str, Path], tmp_path: Path) -
     assert again == stored
 
 
+def test_settings_of_the_maker_vary_without_loading_it_again(
+    weights: dict[str, Path], tmp_path: Path
+) -> None:
+    source = write_works(tmp_path / "in", [{"prompt": "the waves roll"}])
+    matrix = {"proxy.strength": [0.3, 0.8]}
+    run = run_of(source, tmp_path / "out", weights, variant="S", matrix=matrix)
+    summary, collection = run_locally(run)
+    assert summary.counts == {"done": 2}, summary.codes
+    drawn = {file.read_bytes() for file in tmp_path.glob("out/cache/proxy/**/*.png")}
+    assert len(drawn) == 2
+    videos = collection.results().to_pylist()
+    assert {row["cell"] for row in videos} == {"proxy.strength=0.3", "proxy.strength=0.8"}
+    assert len({row["frames_sha256"] for row in videos}) == 2
+    assert models._proxy.cache_info().misses == 1
+
+
 def test_a_folder_of_another_model_stops_before_any_work(
     weights: dict[str, Path], tmp_path: Path
 ) -> None:
