@@ -5,6 +5,8 @@
     again       a second run of a finished collection of 10,000 works
     kills       SIGKILL at 30 random moments of a 60-work run
     same        one painting, many ways: the same frames
+    paper-model the paper's model through the line against one process per painting; its memory,
+                attention and compilation
 
 Times on a shared machine are upper bounds; compare ratios within one run.
 """
@@ -21,7 +23,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from benchmarks import again, catalog, kills, machinery, same
+from benchmarks import again, catalog, kills, machinery, paper_model, same
 
 ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "machinery": machinery.run,
@@ -29,11 +31,13 @@ ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "again": again.run,
     "kills": kills.run,
     "same": same.run,
+    "paper-model": paper_model.run,
 }
 
 
 def main(names: list[str]) -> None:
     """Run benchmarks into ./bench-output and print what they measured beside what was asked."""
+    names = [name.replace(" ", "-") for name in names]
     unknown = set(names) - set(ALL)
     if unknown:
         sys.exit(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(ALL)}")
