@@ -61,7 +61,13 @@ def test_ctrl_c_ends_cleanly_and_a_second_call_goes_on(tmp_path: Path) -> None:
         "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
     }
     process = subprocess.Popen(
-        [*command, *settings], env=env, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, *settings],
+        env=env,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Whoever runs the tests in the background may have SIGINT ignored, which is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     end = time.monotonic() + 120
     while not list((tmp_path / "out").glob("videos/*/*/video.mp4")):
@@ -70,7 +76,7 @@ def test_ctrl_c_ends_cleanly_and_a_second_call_goes_on(tmp_path: Path) -> None:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everyone in the group
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, err
     assert "run the same command again" in err
     assert "Traceback" not in err
     before = len(list((tmp_path / "out").glob("videos/*/*/video.mp4")))
