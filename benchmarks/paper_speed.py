@@ -41,7 +41,7 @@ def _median(processes: list[Process]) -> Process:
 def run(folder: Path) -> list[Row]:
     """Both ways where a UNet call takes a tenth of a second and more, and where it is cheap."""
     if paper.on_gpu():
-        return _compare(folder / "full", {}, 512, "at most 1 of the released way")
+        return _compare(folder / "full", {}, 512, "below 1")
     return [
         *_compare(folder / "three-levels", paper.THREE_LEVELS, 64, "below 1"),
         *_compare(folder / "two-levels", paper.TWO_LEVELS, 16, "below 1"),

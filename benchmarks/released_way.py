@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-import imageio.v3 as imageio
+import av
 import numpy as np
 import torch
 from PIL import Image
@@ -48,8 +48,20 @@ def main(checkpoint: str, painting: str, proxy: str, prompt: str, side: str, fol
     video = pipeline.decode_latents(latents)[0].permute(1, 2, 3, 0)
     frames = ((video * 0.5 + 0.5).clamp(0, 1) * 255).cpu().numpy().astype(np.uint8)
     out = Path(folder) / Path(painting).stem
-    imageio.imwrite(out.with_suffix(".gif"), frames, duration=1000 // paper.FPS, loop=0)
-    imageio.imwrite(out.with_suffix(".mp4"), frames, plugin="pyav", codec="libx264", fps=paper.FPS)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    pictures[0].save(
+        out.with_suffix(".gif"),
+        save_all=True,
+        append_images=pictures[1:],
+        duration=1000 // paper.FPS,
+        loop=0,
+    )
+    with av.open(out.with_suffix(".mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=paper.FPS)
+        stream.width, stream.height = size
+        for picture in pictures:
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
     np.save(out.with_suffix(".npy"), frames)
 
 
@@ -88,7 +100,7 @@ class Prediction:
 
     def __init__(self, pipeline: AnimateAnythingPipeline, condition: Tensor, prompt: str):
         dtype, device = pipeline.unet.dtype, condition.device
-        self.unet = pipeline.unet
+        self.unet, self.dtype = pipeline.unet, dtype
         self.text = pipeline.encode_texts(["", prompt]).to(dtype)
         self.condition = condition.repeat(2, 1, 1, 1, 1).to(dtype)
         self.mask = torch.ones_like(condition[:, :1]).to(dtype)
@@ -96,7 +108,7 @@ class Prediction:
 
     def __call__(self, latents: Tensor, t: Tensor) -> Tensor:
         """The noise in ``latents`` [1, 4, L, h, w] at timestep ``t``, float32."""
-        clips = latents.repeat(2, 1, 1, 1, 1).to(self.unet.dtype)
+        clips = latents.repeat(2, 1, 1, 1, 1).to(self.dtype)
         output = self.unet(
             clips,
             t.to(clips.device, torch.float32).repeat(2),
