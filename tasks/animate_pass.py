@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -22,37 +21,29 @@ from tasks.failures import as_item_error
 from tasks.intermediates import LATENTS, Damaged, latents_from_bytes
 from tasks.overlap import overlapped
 from tasks.own import own_arguments
+from tasks.second_go import wants_float32
 from tasks.shard import (
+    STRICT,
     Failure,
     Job,
     Shard,
     add_seconds,
     cached_picture,
-    in_two_goes,
     load_painting,
     split_on_failure,
     timed,
-    wants_float32,
 )
 
 if TYPE_CHECKING:
     import torch
 
 
-def run(shard: Shard) -> None:
-    """Bring every job of ``shard`` to its record; only what the process cannot survive raises."""
-    # The measures run beside the model; a pool of their own would only take its cores.
-    cv2.setNumThreads(1)
-    recorded = _recorded(shard)
-    jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
-    for _ in range(len(shard.jobs) - len(jobs)):
-        shard.on_record("recorded")
-    in_two_goes(replace(shard, jobs=jobs), _animate_all)
+def run(shard: Shard) -> list[Failure]:
+    """Bring every job of ``shard`` to its record; only what the process cannot survive raises.
 
-
-def _animate_all(shard: Shard) -> list[Job]:
-    """Bring every job to its record but those that deserve a second go in float32: returned."""
-    held: list[Job] = []
+    Returns the failures, not recorded yet, that deserve a second go in float32.
+    """
+    held: list[Failure] = []
 
     def compute(batch: list[Awakening | Failure]) -> Iterator[Awakening | Failure]:
         yield from (entry for entry in batch if isinstance(entry, Failure))
@@ -70,15 +61,21 @@ def _animate_all(shard: Shard) -> list[Job]:
                 raise  # nothing can be recorded: the run ends, what is recorded stays
             except Exception as error:  # noqa: BLE001  # the item loop, as in `_fetch`
                 entry = Failure(entry.job, as_item_error(error, "encode"), entry.seconds)
-        if wants_float32(shard, entry, shard.recipe.model.dtype):
-            held.append(entry.job)
+        if wants_float32(shard, entry):
+            held.append(entry)
         else:
             commit_failure(shard, entry)
 
-    if shard.jobs:
+    # The measures run beside the model; a pool of their own would only take its cores.
+    cv2.setNumThreads(1)
+    recorded = _recorded(shard)
+    jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
+    for _ in range(len(shard.jobs) - len(jobs)):
+        shard.on_record("recorded")
+    if jobs:
         check_model(shard)  # a model that cannot be had is no fault of a painting's
     overlapped(
-        shard.jobs,
+        jobs,
         lambda job: _fetch(shard, job),
         lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
         compute,
@@ -142,6 +139,7 @@ def _take_proxy(shard: Shard, entry: Awakening) -> None:
         if cached is not None:
             image, facts = cached
             entry.proxy, entry.proxy_cut = fit(image, size), facts.get("prompt_cut", "")
+            entry.proxy_strict = STRICT in facts
             add_seconds(entry.seconds, facts)
         return
     if not job.row["proxy_uri"]:

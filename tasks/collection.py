@@ -42,8 +42,9 @@ class Collection:
         self.store = store
         self.table = table
         self.cells = run.cells()
-        first = KeyChain(self.cells[0].recipe)
-        self.chains = [first, *(first.under(cell.recipe) for cell in self.cells[1:])]
+        self.chains = [KeyChain(self.cells[0].recipe)]
+        for cell in self.cells[1:]:
+            self.chains.append(self.chains[-1].under(cell.recipe))
         self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
         self.works = list(_works(self.chains, self._key_rows))
         self.on_record: Callable[[str], None] = lambda status: None

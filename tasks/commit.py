@@ -63,7 +63,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         batch_size=entry.batch_size,
         prompt_cut=entry.prompt_cut or None,
         proxy_prompt_cut=entry.proxy_cut or None,
-        strict_numerics=shard.strict,
+        strict_numerics=shard.strict or entry.proxy_strict,
         peak_memory=_peak_memory(),
         torch=_version("torch"),
         **asdict(quality),

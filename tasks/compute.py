@@ -34,6 +34,7 @@ class Awakening:
     seconds: dict[str, float] = field(default_factory=dict)
     proxy: PIL.Image.Image | None = None
     proxy_cut: str = ""  # what the proxy maker did not read of its prompt
+    proxy_strict: bool = False  # half precision could not draw it
     prompt_cut: str = ""  # what the model did not read
     batch_size: int = 1
     frames: np.ndarray | None = None
@@ -54,7 +55,8 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
         _animate_missing(shard, entries, model)
         frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
     for entry, clip in zip(entries, frames, strict=True):
-        check_frames(clip, entry.source.painting)
+        check_frames(clip, entry.source.painting)  # before any latents go: a failure is tried again
+    for entry, clip in zip(entries, frames, strict=True):
         entry.frames = clip
         entry.prompt_cut = unread(model.pipeline, entry.job.prompt)
         entry.latents = {}  # let go of the memory while the entry waits to be encoded
@@ -226,5 +228,6 @@ def _keep(shard: Shard, entry: Awakening, stage: str, latents: torch.Tensor) -> 
 
     stored = latents.to(getattr(torch, shard.recipe.card.cache_dtype))
     entry.latents[stage] = stored.to(torch.float32)
-    if stage.partition(".")[0] in shard.cache.keep:
+    # Keys say half precision: what float32 made in a second go serves its own work only.
+    if stage.partition(".")[0] in shard.cache.keep and not shard.strict:
         entry.fresh[stage] = stored

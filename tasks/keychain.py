@@ -46,18 +46,22 @@ class KeyChain:
         self.model = model_identity(
             recipe.model.name, source=recipe.model.source, revision=recipe.model.revision
         )
-        self.proxy = proxy_identity(
-            recipe.proxy.name, source=recipe.proxy.source, revision=recipe.proxy.revision
-        )
-        self._keyers = self._make_keyers()
+        self.proxy = ""  # identified where a variant needs it: a baseline runs without its weights
+        self._prepare_keys()
 
     def under(self, recipe: Recipe) -> KeyChain:
         """The chain of another recipe for the same model and proxy maker, not identified anew."""
         other = copy(self)
         other.__dict__.pop("_settings", None)
         other.recipe = recipe.resolved()
-        other._keyers = other._make_keyers()
+        other._prepare_keys()
         return other
+
+    def _prepare_keys(self) -> None:
+        maker = self.recipe.proxy
+        if self.recipe.uses_proxy and not self.proxy:
+            self.proxy = proxy_identity(maker.name, source=maker.source, revision=maker.revision)
+        self._keyers = self._make_keyers()
 
     def keys(self, row: Row) -> dict[str, str]:
         """Stage -> key, in pipeline order; the last one is the work's own key."""
@@ -104,6 +108,8 @@ class KeyChain:
         found = {name: row[name] for name in self.recipe.card.per_work}
         if found.get("mask_uri"):
             found["mask_uri"] = given_mask(row)
+        if found.get("motion_strength"):
+            found["motion_strength"] = _plain_number(found["motion_strength"])
         return {name: value for name, value in found.items() if value}
 
     def seed(self, row: Row, stage: str) -> int:
@@ -126,7 +132,7 @@ class KeyChain:
         """The part of the material that all works share."""
         facts: dict[str, Any] = {
             "model.identity": self.model,
-            "proxy.identity": self.proxy,
+            "proxy.identity": self.proxy if self.recipe.uses_proxy else "",
             "run.seed": self.recipe.seed,
             "run.variant": self.recipe.variant,
             "run.one_stream": self.recipe.one_stream,
@@ -150,7 +156,7 @@ class KeyChain:
         if recipe.variant == "S":
             distil = {"static": True, "call": call}
         final = {
-            **recipe.animate.model_dump(mode="json"),
+            **recipe.animate.model_dump(mode="json", exclude=_unused(recipe)),
             "variant": recipe.variant,
             "call": call,
             **stream,
@@ -167,6 +173,20 @@ class KeyChain:
             "encode": _keyer("encode", encode.VERSION, recipe.encode.model_dump(mode="json")),
             "measure": _keyer("measure", measure.VERSION, recipe.measure.model_dump(mode="json")),
         }
+
+
+def _unused(recipe: Recipe) -> set[str]:
+    """Settings of the final run that its variant makes no use of."""
+    unused = {"kappa0"} if recipe.variant == "baseline" else set()
+    return unused if recipe.variant in ("S", "V+S") else {*unused, "half_slerp"}
+
+
+def _plain_number(text: str) -> str:
+    """`8`, `8.0` and ` 8` are one strength."""
+    try:
+        return f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 _PLACE = {"source", "revision"}

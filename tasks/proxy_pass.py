@@ -11,16 +11,15 @@ from tasks.commit import commit_failure
 from tasks.failures import as_item_error
 from tasks.intermediates import PICTURE
 from tasks.overlap import overlapped
+from tasks.second_go import wants_float32
 from tasks.shard import (
     Failure,
     Job,
     Shard,
-    in_two_goes,
     keep_proxy,
     painting_to_redraw,
     shared_time,
     split_on_failure,
-    wants_float32,
 )
 
 if TYPE_CHECKING:
@@ -40,14 +39,12 @@ class Drawing:
     cut: str = ""  # of its prompt
 
 
-def run(shard: Shard) -> None:
-    """Draw the missing proxies of ``shard``; a work that fails is recorded and left out later."""
-    in_two_goes(shard, _draw_all)
+def run(shard: Shard) -> list[Failure]:
+    """Draw the missing proxies of ``shard``; a work that fails is recorded and left out later.
 
-
-def _draw_all(shard: Shard) -> list[Job]:
-    """Draw every job's proxy; returns those that deserve a second go in float32."""
-    held: list[Job] = []
+    Returns the failures, not recorded yet, that deserve a second go in float32.
+    """
+    held: list[Failure] = []
 
     def compute(batch: list[Drawing | Failure]) -> Iterator[Drawing | Failure]:
         drawings = [entry for entry in batch if isinstance(entry, Drawing) and entry.painting]
@@ -56,8 +53,8 @@ def _draw_all(shard: Shard) -> list[Job]:
 
     def finish(entry: Drawing | Failure) -> None:
         if isinstance(entry, Failure):
-            if wants_float32(shard, entry, shard.recipe.proxy.dtype):
-                held.append(entry.job)
+            if wants_float32(shard, entry):
+                held.append(entry)
             else:
                 commit_failure(shard, entry)
         elif entry.proxy is not None:
@@ -106,17 +103,20 @@ def _draw(shard: Shard, drawings: list[Drawing]) -> list[Drawing]:
 def draw_proxies(
     shard: Shard, paintings: list[tuple[Job, PIL.Image.Image]]
 ) -> list[tuple[PIL.Image.Image, str]]:
-    """One proxy per painting of one size, and what of its prompt was cut off."""
+    """One proxy per painting, those of one size in one call, and what of its prompt was cut off."""
     maker = maker_of(shard)
-    made = proxy.run(
-        maker,
-        [painting for _, painting in paintings],
-        [job.proxy_prompt for job, _ in paintings],
-        [shard.seed_of(job, "proxy") for job, _ in paintings],
-    )
+    drawn: dict[int, PIL.Image.Image] = {}
+    for size in dict.fromkeys(painting.size for _, painting in paintings):
+        chosen = [index for index, (_, painting) in enumerate(paintings) if painting.size == size]
+        made = proxy.run(
+            maker,
+            [paintings[index][1] for index in chosen],
+            [paintings[index][0].proxy_prompt for index in chosen],
+            [shard.seed_of(paintings[index][0], "proxy") for index in chosen],
+        )
+        drawn.update(zip(chosen, made, strict=True))
     return [
-        (image, maker.cut_off(job.proxy_prompt))
-        for image, (job, _) in zip(made, paintings, strict=True)
+        (drawn[index], maker.cut_off(job.proxy_prompt)) for index, (job, _) in enumerate(paintings)
     ]
 
 

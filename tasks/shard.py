@@ -7,7 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from catalogs.cache import Cache
@@ -19,7 +19,7 @@ from tasks import prepare
 from tasks.config import Execution, Recipe
 from tasks.failures import as_item_error, out_of_memory
 from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
-from tasks.models import free_memory, release, resolve_device
+from tasks.models import free_memory, resolve_device
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -86,6 +86,9 @@ class Source:
     height: int
 
 
+STRICT = "strict_numerics"  # fact of a cached proxy that half precision could not draw
+
+
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     """Add the wall time of the block to ``seconds[name]``."""
@@ -149,6 +152,8 @@ def keep_proxy(
 ) -> None:
     """Cache a drawn proxy, with the seconds it took and what of the prompt its maker cut off."""
     facts = {"t_proxy": f"{seconds.get('t_proxy', 0.0):.4f}", "prompt_cut": cut}
+    if shard.strict:
+        facts[STRICT] = "float32"
     keep_picture(shard, "proxy", job.work.keys["proxy"], image, facts)
 
 
@@ -258,17 +263,3 @@ def split_on_failure(
         yield from split_on_failure(entries, work, stage)
     else:
         yield Failure(entries[0].job, judged, entries[0].seconds)
-
-
-def wants_float32(shard: Shard, failure: Failure, dtype: str | None) -> bool:
-    """Whether a work deserves a second go: half precision overflows on some, float32 does not."""
-    return failure.error.code == "numeric" and not shard.strict and dtype != "float32"
-
-
-def in_two_goes(shard: Shard, go: Callable[[Shard], list[Job]]) -> None:
-    """Run ``go``, and once more in float32 on the jobs that it hands back."""
-    held = go(shard)
-    if held:
-        release()  # the same weights twice would not fit on most GPUs
-        go(replace(shard, jobs=held, strict=True))
-        release()

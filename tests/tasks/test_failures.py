@@ -15,10 +15,8 @@ from PIL import Image
 from catalogs.errors import ConfigError, StoreError
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.models.preview import PreviewPipeline
-from tasks import models
 from tasks.collection import Collection
 from tasks.compute import check_frames
-from tasks.config import Execution, ModelChoice
 from tasks.failures import RepeatedFault, as_item_error
 from tasks.shard import Failure, split_on_failure
 
@@ -92,61 +90,6 @@ def test_a_passing_failure_is_tried_three_times_in_all(
     assert not Collection.open(run).plan.shards
     rows = collection.ledger.history(collection.works[0].item_id)
     assert [row.attempt for row in rows] == [1, 2, 3]
-
-
-def numbers_in(dtype: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let the model give numbers in ``dtype`` only; the precisions it is loaded in are returned."""
-    from epa_core import awakening
-
-    loaded: list[str] = []
-    load, animate = models.model, awakening.animate_latents
-
-    def spied(choice: ModelChoice, execution: Execution) -> Any:
-        loaded.append(choice.dtype or "")
-        return load(choice, execution)
-
-    def overflowing(*args: Any, **own: Any) -> Any:
-        broken = loaded[-1] != dtype
-        return [z * float("nan") if broken else z for z in animate(*args, **own)]
-
-    monkeypatch.setattr(models, "model", spied)
-    monkeypatch.setattr(awakening, "animate_latents", overflowing)
-    return loaded
-
-
-def test_values_that_are_no_numbers_are_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded = numbers_in("never", monkeypatch)
-    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out")
-    summary, _ = run_locally(run)
-    assert summary.codes == {"numeric": 1}
-    assert set(loaded) == {"float32"}  # there is nothing more exact to try
-
-
-def test_a_work_that_overflows_in_half_precision_is_done_in_float32(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded = numbers_in("float32", monkeypatch)
-    settings = {"model": {"dtype": "float16", "num_frames": 4}}
-    run = tiny_run(write_paintings(tmp_path / "in", 2), tmp_path / "out", **settings)
-    summary, collection = run_locally(run)
-    assert summary.counts == {"done": 2}, summary.codes
-    assert list(dict.fromkeys(loaded)) == ["float16", "float32"]
-    assert {row["strict_numerics"] for row in collection.ledger.table().to_pylist()} == {True}
-
-
-def test_a_work_without_numbers_in_float32_too_fails_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded = numbers_in("never", monkeypatch)
-    settings = {"model": {"dtype": "float16", "num_frames": 4}}
-    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out", **settings)
-    summary, collection = run_locally(run)
-    assert summary.codes == {"numeric": 1}
-    assert list(dict.fromkeys(loaded)) == ["float16", "float32"]
-    [row] = collection.ledger.history(collection.works[0].item_id)
-    assert row.attempt == 1
 
 
 def test_a_black_video_of_a_bright_painting_is_no_video(

@@ -9,6 +9,7 @@ import pytest
 from catalog_rows import ROW
 
 from catalogs.errors import ConfigError
+from epa_core.errors import UnsupportedError
 from tasks.config import Recipe
 from tasks.keychain import KeyChain
 from tasks.runfile import parse_run
@@ -120,3 +121,40 @@ def test_a_masks_digest_counts_for_more_than_its_place(takes_all: Recipe) -> Non
     here = keys(takes_all, mask_uri="here.png", extra=extra)
     assert here == keys(takes_all, mask_uri="there.png", extra=extra)
     assert here != keys(takes_all, mask_uri="here.png", extra=[("mask_sha256", "b" * 64)])
+
+
+def test_one_strength_is_one_key_however_it_is_written(takes_all: Recipe) -> None:
+    written = {keys(takes_all, motion_strength=text)["animate"] for text in ("8", "8.0", " 8")}
+    assert len(written) == 1
+
+
+@pytest.mark.parametrize(
+    ("variant", "setting", "matters"),
+    [
+        ("baseline", {"kappa0": 5.0}, False),
+        ("V", {"kappa0": 5.0}, True),
+        ("baseline", {"half_slerp": True}, False),
+        ("V", {"half_slerp": True}, False),
+        ("V+U", {"half_slerp": True}, False),
+        ("S", {"half_slerp": True}, True),
+        ("V+S", {"half_slerp": True}, True),
+    ],
+)
+def test_a_setting_that_a_variant_does_not_use_is_in_none_of_its_keys(
+    variant: str, setting: dict[str, Any], matters: bool
+) -> None:
+    base = {"catalog": "in", "output": "out", "variant": variant}
+    before = keys(parse_run(base).recipe())
+    after = keys(parse_run({**base, "animate": setting}).recipe())
+    assert (before != after) == matters
+
+
+@pytest.mark.parametrize("variant", ["baseline", "V"])
+def test_a_variant_without_proxy_needs_no_proxy_maker(variant: str) -> None:
+    tree = {"catalog": "in", "output": "out", "proxy": {"name": "sdxl-refiner"}}
+    with pytest.raises(UnsupportedError, match="revision"):
+        keys(parse_run(tree).recipe())
+    chain = KeyChain(parse_run({**tree, "variant": variant}).recipe())
+    assert "proxy" not in chain.keys(ROW)
+    with pytest.raises(UnsupportedError, match="revision"):  # a cell that does need it
+        chain.under(parse_run(tree).recipe())
