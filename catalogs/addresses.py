@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,23 @@ def local_path(uri: str) -> Path | None:
     if uri.startswith("file://"):
         return Path(unquote(urlsplit(uri).path))
     return None if "://" in uri else Path(uri)
+
+
+def plain_stat(path: Path) -> os.stat_result:
+    """What the system says of a file or folder; ConfigError for a pipe, device or socket.
+
+    Opening those may wait for ever, or set something off.
+    """
+    found = path.stat()
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
+        raise ConfigError(f"{str(path)!r} is no plain file; pipes and devices are not read.")
+    return found
+
+
+def read_plain(path: Path) -> bytes:
+    """All bytes of a file; errors as `plain_stat` and opening have them."""
+    plain_stat(path)
+    return path.read_bytes()
 
 
 def join(uri: str, root: str | None) -> str:

@@ -19,6 +19,8 @@ from catalogs.addresses import (
     local_path,
     open_url,
     parse_ref,
+    plain_stat,
+    read_plain,
 )
 from catalogs.errors import ConfigError, StoreError
 
@@ -38,7 +40,8 @@ def read_image(uri: str, root: str | None = None) -> bytes:
 
     Relative paths are taken below `root` (a folder or URL). Raises FileNotFoundError for what is
     not there, PermissionError for what may not be read, StoreError when the store does not answer
-    (after several tries), ConfigError for an address that `check_address` refuses.
+    (after several tries), ConfigError for an address that `check_address` refuses and for a pipe
+    or device.
     """
     if uri.startswith(PARQUET):
         ref = parse_ref(uri)
@@ -65,7 +68,7 @@ def read_file(uri: str) -> bytes:
 def _read_whole(uri: str) -> bytes:
     path = local_path(uri)
     if path is not None:
-        return path.read_bytes()
+        return read_plain(path)
     with open_url(uri) as stream:
         return bytes(stream.read())
 
@@ -151,7 +154,7 @@ def _ref_value(ref: ParquetRef) -> Any:
     import pyarrow as pa
 
     path = local_path(ref.path)
-    stat = path.stat() if path is not None else None
+    stat = plain_stat(path) if path is not None else None
     stamp = (stat.st_size, stat.st_mtime_ns) if stat else ref.version
     try:
         group = _open_group(ref.path, ref.row_group, ref.column, stamp)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from catalogs.addresses import absolute, local_path
+from catalogs.addresses import absolute, local_path, read_plain
 from catalogs.builders.columns import artist, complete, known_genre
 from catalogs.builders.names import display_name, parse_stem
 from catalogs.errors import ConfigError
@@ -235,7 +235,7 @@ def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
 
 def _file_sha256(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read_plain(path)).hexdigest()
     except (OSError, ValueError):
         return None
 
@@ -247,7 +247,9 @@ def probe_file(path: Path) -> dict[str, Any]:
     is `missing_file` or `unreadable` where the file gives less.
     """
     try:
-        data = path.read_bytes()
+        data = read_plain(path)
+    except ConfigError:
+        return {"problem": "unreadable"}
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         gone = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
         return {"problem": "missing_file" if gone else "unreadable"}

@@ -170,6 +170,19 @@ def test_a_proxy_is_known_by_its_bytes(tmp_path):
     assert extras()["boat.jpg"][PROXY_SHA256] not in ("", first)
 
 
+@pytest.mark.timeout(20)  # whoever opens a pipe waits for its other end
+def test_pipes_are_not_opened(tmp_path):
+    draw(tmp_path / "boat.jpg")
+    for name in ("boat.mask.png", "boat.proxy.png", "painting.png"):
+        os.mkfifo(tmp_path / name)
+    result = build_folder(tmp_path)
+    rows = by_name(result)
+    assert rows["boat.jpg"]["mask_uri"].endswith("boat.mask.png")
+    assert not rows["boat.jpg"]["extra"]
+    assert rows["painting.png"]["image_sha256"] is None
+    assert result.report.flagged == {"unreadable": 1}
+
+
 def test_addresses_have_no_dots(tmp_path):
     draw(tmp_path / "in" / "a.jpg")
     draw(tmp_path / "b.jpg", colour="blue")

@@ -1,5 +1,6 @@
 """Reading image bytes: paths, URLs, Parquet references, and what is not there."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import fsspec
@@ -101,6 +102,14 @@ def test_other_columns_relative_roots_and_paths_in_rows(parquet):
 def test_what_is_not_there(parquet, uri):
     with pytest.raises(FileNotFoundError):
         read_image(uri.format(dir=parquet.parent, file=parquet))
+
+
+@pytest.mark.timeout(20)  # whoever opens a pipe waits for its other end
+@pytest.mark.parametrize("uri", ["{pipe}", "file://{pipe}", "parquet://{pipe}#row_group=0&row=0"])
+def test_pipes_are_not_opened(tmp_path, uri):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ConfigError, match=r"pipe\.png' is no plain file"):
+        read_image(uri.format(pipe=tmp_path / "pipe.png"))
 
 
 @pytest.mark.parametrize(
