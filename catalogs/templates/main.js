@@ -170,6 +170,12 @@ function soon(action, delay) {
 
 function fromAddress() {
   state = readState();
+  const lost = works.length >= total && !works.some((work) => work.id === state.item);
+  if (state.item && lost) {
+    // An old link: the page has no such painting any more.
+    state.item = "";
+    writeState(state);
+  }
   toForm();
   show();
   openFromState();

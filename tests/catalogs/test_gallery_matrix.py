@@ -120,6 +120,21 @@ def test_the_comparison_has_an_address_and_back_leaves_it(page: Page, collection
     page.wait(f"{CARDS}.length === 3 && !document.querySelector('.compared').hidden")
 
 
+@pytest.mark.parametrize("rest", ["", "&cell=variant%3DV"])
+def test_an_old_address_of_a_lost_painting_shows_the_wall(
+    page: Page, collection: Path, rest: str
+) -> None:
+    page.call("Page.navigate", url="about:blank")
+    page.open(f"{(collection / 'index.html').as_uri()}#item=gone{rest}")
+    page.wait(f"{CARDS}.length === {9 if not rest else 3}")
+    assert not page.eval("document.querySelector('form.tools').hidden")
+    assert page.eval("document.querySelector('.compared').hidden")
+    assert page.eval("document.getElementById('nothing').hidden")
+    assert page.eval("location.hash") == rest.replace("&", "#")
+    page.eval("location.hash = '#item=gone'")  # the page is there already
+    page.wait(f"{CARDS}.length === 9 && !document.querySelector('form.tools').hidden")
+
+
 def test_reduced_motion_compares_when_asked(page: Page) -> None:
     page.media(prefers_reduced_motion="reduce")
     page.eval(f"[...{CARDS}].find(n => n.querySelector('img')).querySelector('.compare').click()")
