@@ -6,6 +6,7 @@ fill what is missing or of another shape with noise and go on.
 """
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +61,18 @@ def load_animate_anything(
     return pipeline
 
 
+# diffusers takes a configuration that is no object for one to be looked up on the hub.
+_CONFIGURATIONS = (
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "vae/config.json",
+    "text_encoder/config.json",
+)
+
+
 def _check_files(folder: Path) -> None:
-    needed: list[tuple[str, ...]] = [("scheduler/scheduler_config.json",)]
+    needed: list[tuple[str, ...]] = [(name,) for name in _CONFIGURATIONS]
     for part in ("unet", "vae", "text_encoder"):
-        needed.append((f"{part}/config.json",))
         whole = _TRANSFORMERS_NAMES if part == "text_encoder" else _DIFFUSERS_NAMES
         needed.append(tuple(f"{part}/{name}{end}" for end in ("", ".index.json") for name in whole))
     if not (folder / "tokenizer" / "tokenizer.json").is_file():
@@ -74,6 +83,16 @@ def _check_files(folder: Path) -> None:
             raise UnsupportedError(
                 f"The folder {folder} is no whole AnimateAnything checkpoint: "
                 f"{names[0]}{other} is missing."
+            )
+    for name in _CONFIGURATIONS:
+        try:
+            content = json.loads((folder / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict):
+            raise UnsupportedError(
+                f"The folder {folder} is no whole AnimateAnything checkpoint: "
+                f"{name} is not a JSON object."
             )
 
 

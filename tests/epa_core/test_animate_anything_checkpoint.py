@@ -197,7 +197,22 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "garbage": (write(UNET_FILE, b"garbage"), r"unet could not be read: .*safetensors"),
     "text garbage": (write(TEXT_FILE, b"garbage"), "text_encoder could not be read: .*header"),
-    "config garbage": (write("vae/config.json", b"{"), "vae could not be read: "),
+    "config garbage": (
+        write("vae/config.json", b"{"),
+        r"checkpoint: vae/config\.json is not a JSON object",
+    ),
+    "config list": (
+        write("unet/config.json", b"[]"),
+        r"checkpoint: unet/config\.json is not a JSON object",
+    ),
+    "config bytes": (
+        write("text_encoder/config.json", b"\xff{}"),
+        r"checkpoint: text_encoder/config\.json is not a JSON object",
+    ),
+    "schedule list": (
+        write("scheduler/scheduler_config.json", b"[1]"),
+        r"checkpoint: scheduler/scheduler_config\.json is not a JSON object",
+    ),
     "vocabulary garbage": (write("tokenizer/vocab.json", b"["), "tokenizer could not be read: "),
     "unknown schedule": (
         config("scheduler/scheduler_config.json", beta_schedule="stairs"),
