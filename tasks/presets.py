@@ -50,6 +50,9 @@ PAPER: Mapping[str, Given] = {
 
 PRESETS: Mapping[str, Mapping[str, Given]] = {"paper": PAPER}
 
+# What a preset says of its model, and of its proxy maker, is wrong for another one.
+_OF = {"model": ("model.", "prepare.", "encode.fps"), "proxy": ("proxy.",)}
+
 
 def preset_settings(name: str) -> Mapping[str, Given]:
     """The settings of a preset by dotted name. Raises ValueError."""
@@ -68,13 +71,16 @@ def expanded(tree: Mapping[str, Any]) -> dict[str, Any]:
     name = tree.get("preset")
     if not isinstance(name, str):
         return dict(tree)
-    base: dict[str, Any] = {}
-    for dotted, setting in preset_settings(name).items():
-        place(base, dotted, setting.value)
-    for section in ("model", "proxy"):
-        given, own = tree.get(section), base[section]["name"]
+    settings = preset_settings(name)
+    foreign: list[str] = []
+    for section, dotted_names in _OF.items():
+        given, own = tree.get(section), settings[f"{section}.name"].value
         if isinstance(given, Mapping) and given.get("name", own) != own:
-            del base[section]
+            foreign += dotted_names
+    base: dict[str, Any] = {}
+    for dotted, setting in settings.items():
+        if not dotted.startswith(tuple(foreign)):
+            place(base, dotted, setting.value)
     return _overlaid(base, tree)
 
 

@@ -11,6 +11,7 @@ from tiny_animate_anything import write_released_checkpoint
 from tiny_proxies import write_refiner
 
 from catalogs.errors import ConfigError
+from epa_core.cards import model_card
 from epa_core.errors import UnsupportedError
 from flows.template import run_template
 from tasks.config import RunConfig
@@ -129,6 +130,17 @@ def test_another_model_or_maker_takes_none_of_their_settings() -> None:
     assert run.model.guidance_scale is None
     assert run.proxy.settings() == {}
     assert (run.distill.p, run.encode.gif, run.seed) == (0.6, True, 42)
+
+
+@pytest.mark.parametrize("name", ["wan2.1-i2v-480p", "svd", "preview"])
+def test_another_model_keeps_its_own_canvas_and_pace(name: str) -> None:
+    card = model_card(name)
+    recipe = parse_run({**PAPER, "model": {"name": name}}).recipe()
+    assert (recipe.prepare.area, recipe.prepare.multiple) == (card.area, card.multiple)
+    assert (recipe.encode.fps, recipe.encode.gif) == (card.fps, True)
+    asked = {**PAPER, "model": {"name": name}, "prepare": {"area": 65536}}
+    prepare = parse_run(asked).recipe().prepare
+    assert (prepare.area, prepare.multiple) == (65536, card.multiple)
 
 
 def test_a_dump_says_only_what_differs_from_the_preset() -> None:
