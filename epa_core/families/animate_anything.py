@@ -58,3 +58,7 @@ class AnimateAnything(UNetVideo):
         The released code does, and half of all values would be another, by one, if these were not.
         """
         return (unit * 255).astype(np.uint8)
+
+    def prompt_tokens(self, pipeline: "DiffusionPipeline") -> int:
+        """Where the pipeline cuts."""
+        return int(pipeline.prompt_tokens)

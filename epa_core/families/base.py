@@ -265,4 +265,9 @@ class Family:
             return ""
         from epa_core.text import cut_off
 
-        return cut_off(tokenizer, prompt, call_default(pipeline, "max_sequence_length"))
+        return cut_off(tokenizer, prompt, self.prompt_tokens(pipeline))
+
+    def prompt_tokens(self, pipeline: "DiffusionPipeline") -> int | None:
+        """Tokens of a prompt that are read, special ones included; None: as the tokenizer says."""
+        limit: int | None = call_default(pipeline, "max_sequence_length")
+        return limit

@@ -178,17 +178,22 @@ class AnimateAnythingPipeline(DiffusionPipeline):
             clips.append(torch.cat(frames).transpose(0, 1))
         return torch.stack(clips)
 
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of a text that are read, the special ones included."""
+        positions = self.text_encoder.config.max_position_embeddings
+        return int(min(positions, self.tokenizer.model_max_length))
+
     @torch.no_grad()
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Embeddings [B, tokens, D] of texts, each distinct one encoded once and on its own."""
-        positions = self.text_encoder.config.max_position_embeddings
         device = self._execution_device
         known: dict[str, Tensor] = {}
         for text in dict.fromkeys(texts):
             tokens = self.tokenizer(
                 text,
                 padding="max_length",
-                max_length=min(positions, self.tokenizer.model_max_length),
+                max_length=self.prompt_tokens,
                 truncation=True,
                 return_tensors="pt",
             )

@@ -17,6 +17,7 @@ from epa_core.awakening import (
     decode_latents,
     distill_latents,
     static_latents,
+    unread,
 )
 from epa_core.cards import load_model, model_card
 from epa_core.errors import UnsupportedError
@@ -110,3 +111,20 @@ def test_a_clip_of_one_frame_is_refused(pipeline: Any) -> None:
         static_latents(pipeline, PAINTINGS[:1], CallSettings(16, 36, 4))
     (two,) = static_latents(pipeline, PAINTINGS[:1], CallSettings(8, 24, 2))
     assert two.shape == (4, 2, 1, 3)
+
+
+@pytest.mark.parametrize("length", [20, 10**30])  # as it is where a tokenizer states none
+def test_what_the_call_does_not_read_is_told(
+    pipeline: Any, length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline.tokenizer, "model_max_length", length)
+    prompt = "the waves roll " * 40 + "boat"
+    rest = unread(pipeline, prompt)
+    assert rest.endswith("boat")
+    read = prompt.removesuffix(rest).strip()
+    assert unread(pipeline, read) == ""
+    whole, cut, shorter = (
+        pipeline.encode_texts([text]) for text in (prompt, read, read.rpartition(" ")[0])
+    )
+    assert torch.equal(whole, cut)
+    assert not torch.equal(whole, shorter)
