@@ -4,7 +4,6 @@ Reading the cards imports neither torch nor diffusers (the command line lists th
 and ``load_proxy`` do.
 """
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +72,9 @@ def load_model(
 
         pipeline = build_preview()
     elif card.loader is not None and isinstance(where, Path):
-        pipeline = _loaded(card.loader, where, dtype)
+        import torch
+
+        pipeline = weights.imported(card.loader)(where, getattr(torch, dtype))
     else:
         pipeline = weights.from_pretrained("model", card, where, pinned, dtype)
     pipeline.set_progress_bar_config(disable=True)
@@ -87,13 +88,6 @@ def load_model(
         channels_last=channels_last,
         compile=compile,
     )
-
-
-def _loaded(loader: str, folder: Path, dtype: str) -> "DiffusionPipeline":
-    import torch
-
-    module, _, function = loader.rpartition(".")
-    return getattr(importlib.import_module(module), function)(folder, getattr(torch, dtype))
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

@@ -14,15 +14,6 @@ from epa_core.proxies.settings import checked
 if TYPE_CHECKING:
     from PIL import Image
 
-# Parts of cache keys: raise one whenever the same input would give other proxies.
-VERSIONS = {
-    "preview": "1",
-    "given": "2",
-    "none": "1",
-    "sdxl-refiner": "1",
-    "instruct-pix2pix": "1",
-}
-
 
 @dataclass(frozen=True)
 class ProxyCard:
@@ -32,7 +23,9 @@ class ProxyCard:
     (None: on the video model's canvas). ``defaults`` are its settings and their defaults; without
     any it takes no settings. ``dtype`` is what its weights are meant to be loaded in; ``memory``
     is an estimate in words; ``saved_as`` are further classes that the ``model_index.json`` of its
-    weights may name.
+    weights may name. ``version`` is part of cache keys: raise it whenever the same input would give
+    other proxies. ``loader`` names the function (card, folder or hub id, revision, dtype, device,
+    settings) that loads the maker, or the class of one without weights; None where none draws.
     """
 
     name: str
@@ -48,6 +41,8 @@ class ProxyCard:
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     pipeline_class: str | None = None
     saved_as: tuple[str, ...] = ()
+    version: str = "1"
+    loader: str | None = None
 
 
 PROXIES: dict[str, ProxyCard] = {
@@ -59,6 +54,7 @@ PROXIES: dict[str, ProxyCard] = {
         licence="Apache-2.0",
         memory="under 1 GiB",
         uses_text=True,
+        loader="epa_core.proxies.preview.PreviewProxy",
     ),
     "given": ProxyCard(
         name="given",
@@ -68,6 +64,7 @@ PROXIES: dict[str, ProxyCard] = {
         licence="that of the given image",
         memory="none",
         uses_text=False,
+        version="2",
     ),
     "none": ProxyCard(
         name="none",
@@ -77,6 +74,7 @@ PROXIES: dict[str, ProxyCard] = {
         licence="not applicable",
         memory="none",
         uses_text=False,
+        loader="epa_core.proxies.none.NoProxy",
     ),
     "sdxl-refiner": ProxyCard(
         name="sdxl-refiner",
@@ -103,6 +101,7 @@ PROXIES: dict[str, ProxyCard] = {
         },
         pipeline_class="diffusers.StableDiffusionXLImg2ImgPipeline",
         saved_as=("StableDiffusionXLPipeline",),  # SDXL base too: told apart when loading
+        loader="epa_core.proxies.sdxl_refiner.load_sdxl_refiner",
     ),
     "instruct-pix2pix": ProxyCard(
         name="instruct-pix2pix",
@@ -124,6 +123,7 @@ PROXIES: dict[str, ProxyCard] = {
             "negative_prompt": "",
         },
         pipeline_class="diffusers.StableDiffusionInstructPix2PixPipeline",
+        loader="epa_core.proxies.instruct_pix2pix.load_instruct_pix2pix",
     ),
 }
 
@@ -174,20 +174,14 @@ def load_proxy(
     weights.check_dtype(dtype)
     call = proxy_settings(name, settings)
     where, pinned = weights.resolve("proxy", PROXIES, card, source, revision)
-    if name == "given":
+    if card.loader is None:
         raise UnsupportedError(
-            "The proxy 'given' makes no pictures; it stands for those that the catalog's "
+            f"The proxy {name!r} makes no pictures; it stands for those that the catalog's "
             "proxy_uri names."
         )
-    if where is None:
-        return _built_in(name)
-    if name == "sdxl-refiner":
-        from epa_core.proxies.sdxl_refiner import load_sdxl_refiner
-
-        return load_sdxl_refiner(card, where, pinned, dtype, device, call)
-    from epa_core.proxies.instruct_pix2pix import load_instruct_pix2pix
-
-    return load_instruct_pix2pix(card, where, pinned, dtype, device, call)
+    load = weights.imported(card.loader)
+    maker: Proxy = load() if where is None else load(card, where, pinned, dtype, device, call)
+    return maker
 
 
 def proxy_settings(name: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -206,15 +200,5 @@ def proxy_identity(name: str, source: str | None = None, revision: str | None = 
     """
     card = proxy_card(name)
     where, pinned = weights.resolve("proxy", PROXIES, card, source, revision)
-    version = f"{name}@{VERSIONS[name]}"
+    version = f"{name}@{card.version}"
     return version if where is None else f"{version} {weights.identity(where, pinned)}"
-
-
-def _built_in(name: str) -> Proxy:
-    if name == "preview":
-        from epa_core.proxies.preview import PreviewProxy
-
-        return PreviewProxy()
-    from epa_core.proxies.none import NoProxy
-
-    return NoProxy()

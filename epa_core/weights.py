@@ -127,11 +127,10 @@ def from_pretrained(
     """
     import torch
 
-    module = (card.pipeline_class or "").rpartition(".")[0]
     arguments |= {"revision": revision, "dtype": getattr(torch, dtype)}
     try:
         with quiet():
-            pipeline_class = getattr(importlib.import_module(module), class_name(card))
+            pipeline_class = imported(card.pipeline_class or "")
             if isinstance(where, Path):
                 arguments["variant"] = _variant(where, dtype)
             elif dtype == "float16":
@@ -180,6 +179,12 @@ def _variant(folder: Path, dtype: str) -> str | None:
         if file.suffix in (".safetensors", ".bin"):
             (half if ".fp16" in file.suffixes or ".fp16-" in file.name else whole).add(file.parent)
     return "fp16" if half and (dtype == "float16" or half - whole) else None
+
+
+def imported(dotted: str) -> Any:
+    """Return what a dotted name stands for, importing its module."""
+    module, _, name = dotted.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 def class_name(card: Card) -> str:

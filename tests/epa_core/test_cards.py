@@ -5,6 +5,7 @@ import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,13 @@ def test_built_in_proxies_load(name: str) -> None:
             load_proxy(name)
     else:
         assert callable(load_proxy(name).make)
+
+
+def test_a_new_maker_is_a_card_and_what_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = replace(PROXIES["none"], name="mine", version="7")
+    monkeypatch.setitem(PROXIES, "mine", card)
+    assert type(load_proxy("mine")).__name__ == "NoProxy"
+    assert proxy_identity("mine") == "mine@7"
 
 
 @pytest.mark.parametrize("read", [load_model, model_identity, model_card])
