@@ -24,6 +24,7 @@ from epa_core.settings import EPASettings
 from epa_core.stages import (
     Frames,
     animate_latents,
+    check_options,
     decode_latents,
     distill_latents,
     static_latents,
@@ -41,6 +42,7 @@ __all__ = [
     "Seed",
     "animate_latents",
     "awaken",
+    "check_options",
     "decode_latents",
     "distill_latents",
     "path_seeds",

@@ -84,6 +84,8 @@ class Runner:
 
     def run(self, batch: Batch, latents: Tensor | None = None) -> Tensor:
         """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
+        for own in batch.extras:
+            self.family.check_own(self.pipeline, own)
         seeds = [_number(seed) for seed in batch.seeds]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         # A call that fails while SVD encodes in float32 would leave its VAE in float32.

@@ -221,3 +221,8 @@ def decode_latents(
 def unread(pipeline: "DiffusionPipeline", prompt: str) -> str:
     """The tail of ``prompt`` that the pipeline's text encoder does not get; "" if it gets all."""
     return family_of(pipeline).unread(pipeline, prompt)
+
+
+def check_options(pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
+    """UnsupportedError for a value in ``CallSettings.options`` that the pipeline cannot take."""
+    family_of(pipeline).check_options(pipeline, options)

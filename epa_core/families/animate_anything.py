@@ -1,5 +1,6 @@
 """AnimateAnything, whose pipeline is this project's own (``epa_core.models.animate_anything``)."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from epa_core.card_data import MODELS
 from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings
 from epa_core.families.stock import UNetVideo
+from epa_core.models.animate_anything_inputs import check_mask, check_motion
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -40,6 +42,12 @@ class AnimateAnything(UNetVideo):
             raise UnsupportedError(
                 f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes 2 or more."
             )
+
+    def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
+        """The mask and the motion strength."""
+        config = pipeline.unet.config
+        check_mask(options.get("mask_image"), config.motion_mask)
+        check_motion(options.get("motion_strength"), config.motion_strength)
 
     def encode(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings

@@ -140,7 +140,8 @@ class Family:
         return int(call_default(pipeline, "num_frames"))
 
     def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """UnsupportedError if the size or the number of frames does not fit the model."""
+        """UnsupportedError if the size, number of frames or options do not fit the model."""
+        self.check_options(pipeline, call.options)
         multiple, step = self.size_multiple(pipeline), self.frame_multiple(pipeline)
         for name, value in (("height", call.height), ("width", call.width)):
             if value < multiple or value % multiple:
@@ -152,6 +153,16 @@ class Family:
                 f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes "
                 f"multiples of {step}, plus 1."
             )
+
+    def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
+        """UnsupportedError for a value in a call's options that these very weights cannot take."""
+
+    def check_own(self, pipeline: "DiffusionPipeline", own: Mapping[str, Any]) -> None:
+        """ItemError ``unsupported_condition`` for a painting's own argument of that kind."""
+        try:
+            self.check_options(pipeline, own)
+        except UnsupportedError as error:
+            raise ItemError("unsupported_condition", str(error)) from error
 
     def arguments(
         self,

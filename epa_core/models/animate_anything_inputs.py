@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from epa_core.errors import UnsupportedError
 from epa_core.media.images import canvas_size
 
 AREA = 512 * 512
@@ -48,6 +50,36 @@ def clip_size(
     return width, height
 
 
+def check_mask(mask: Any, trained: bool) -> None:
+    """UnsupportedError for what is no picture, and for a mask that the weights have no use for."""
+    if mask is None:
+        return
+    if not isinstance(mask, Image.Image):
+        raise UnsupportedError(f"mask_image is {mask!r:.80}, which is no picture.")
+    if not trained:
+        raise UnsupportedError(
+            "mask_image was given, but these weights were trained without masks "
+            "(unet/config.json does not say motion_mask: true)."
+        )
+
+
+def check_motion(strength: Any, trained: bool) -> None:
+    """UnsupportedError for what is no finite number of at least 0.
+
+    Also for one other than the default that the weights have no use for.
+    """
+    if strength is None:
+        return
+    number = isinstance(strength, Real) and not isinstance(strength, bool)
+    if not (number and math.isfinite(strength) and strength >= 0):
+        raise UnsupportedError(f"motion_strength is {strength!r:.80}; use a number of at least 0.")
+    if not trained and strength != DEFAULT_MOTION:
+        raise UnsupportedError(
+            f"motion_strength {strength:g} was given, but these weights were trained without it "
+            "(unet/config.json does not say motion_strength: true)."
+        )
+
+
 def mask_tensor(
     images: Sequence[Image.Image],
     masks: Sequence[Image.Image | None],
@@ -56,15 +88,12 @@ def mask_tensor(
 ) -> Tensor | None:
     """Masks [B, 1, 1, h, w] in [0, 1], white (1) where none is given; None if not ``trained``.
 
-    ``latent_size`` is (h, w). ValueError for a mask of another size than its painting, and for
-    one that the weights have no use for.
+    ``latent_size`` is (h, w). ValueError for a mask of another size than its painting;
+    UnsupportedError as ``check_mask``.
     """
+    for mask in masks:
+        check_mask(mask, trained)
     if not trained:
-        if any(mask is not None for mask in masks):
-            raise ValueError(
-                "mask_image was given, but these weights were trained without masks "
-                "(unet/config.json does not say motion_mask: true)."
-            )
         return None
     scaled = []
     for image, mask in zip(images, masks, strict=True):
@@ -86,18 +115,11 @@ def mask_tensor(
 def motion_tensor(strengths: Sequence[float | None], trained: bool) -> Tensor | None:
     """Motion strengths [B], 8 where none is given; None if not ``trained``.
 
-    ValueError for a negative or infinite one, and for one other than the default that the weights
-    have no use for.
+    UnsupportedError as ``check_motion``.
     """
+    for value in strengths:
+        check_motion(value, trained)
     values = [DEFAULT_MOTION if value is None else float(value) for value in strengths]
-    for value in values:
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"motion_strength is {value:g}; use a number of at least 0.")
-        if not trained and value != DEFAULT_MOTION:
-            raise ValueError(
-                f"motion_strength {value:g} was given, but these weights were trained without it "
-                "(unet/config.json does not say motion_strength: true)."
-            )
     return torch.tensor(values, dtype=torch.float32) if trained else None
 
 

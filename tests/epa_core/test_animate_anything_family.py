@@ -14,13 +14,14 @@ from epa_core.awakening import (
     EPASettings,
     animate_latents,
     awaken,
+    check_options,
     decode_latents,
     distill_latents,
     static_latents,
     unread,
 )
 from epa_core.cards import load_model, model_card
-from epa_core.errors import UnsupportedError
+from epa_core.errors import ItemError, UnsupportedError
 from epa_core.families import family_of
 
 CALL = CallSettings(16, 32, 4)
@@ -128,3 +129,56 @@ def test_what_the_call_does_not_read_is_told(
     )
     assert torch.equal(whole, cut)
     assert not torch.equal(whole, shorter)
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Weights trained without masks and motion strengths."""
+    folder = tmp_path_factory.mktemp("bare")
+    write_released_checkpoint(folder, motion_mask=False, motion_strength=False)
+    return load_model("animate-anything", source=str(folder))
+
+
+MASK = Image.new("L", (32, 16), 255)
+NEITHER: dict[str, tuple[dict[str, Any], str]] = {
+    "mask": ({"mask_image": MASK}, "mask_image was given, but .* trained without masks"),
+    "motion": ({"motion_strength": 3}, "motion_strength 3 was given, but .* trained without it"),
+}
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "negative": ({"motion_strength": -1}, "motion_strength is -1; use a number of at least 0"),
+    "words": ({"motion_strength": "a lot"}, "motion_strength is 'a lot'; use a number"),
+    "truth": ({"motion_strength": True}, "motion_strength is True; use a number"),
+    "list": ({"motion_strength": [1, 2]}, r"motion_strength is \[1, 2\]; use a number"),
+    "file": ({"mask_image": "x.png"}, r"mask_image is 'x\.png', which is no picture"),
+}
+
+
+@pytest.mark.parametrize("what", [*NEITHER, *WRONG])
+def test_options_that_the_weights_cannot_take_are_refused(
+    pipeline: Any, bare: Any, what: str
+) -> None:
+    options, message = (NEITHER | WRONG)[what]
+    for model in (pipeline, bare) if what in WRONG else (bare,):
+        with pytest.raises(UnsupportedError, match=message):
+            check_options(model, options)
+        with pytest.raises(UnsupportedError, match=message):
+            static_latents(model, PAINTINGS[:1], CallSettings(16, 32, 4, options=options))
+    if what in NEITHER:
+        check_options(pipeline, options)
+
+
+@pytest.mark.parametrize("what", [*NEITHER, "negative"])
+@pytest.mark.parametrize("variant", ["baseline", "V"])
+def test_a_painting_s_own_that_the_weights_cannot_take_fails_it_alone(
+    bare: Any, what: str, variant: Any
+) -> None:
+    own, message = (NEITHER | WRONG)[what]
+    given: dict[str, Any] = {
+        "prompt": "", "height": 16, "width": 32, "num_frames": 4,
+        "settings": EPASettings(variant=variant, num_inference_steps=2),
+    }  # fmt: skip
+    with pytest.raises(ItemError, match=message) as raised:
+        awaken(bare, PAINTINGS[:2], **given, extras=[{}, own])
+    assert raised.value.code == "unsupported_condition"
+    default = {"motion_strength": 8.0, "mask_image": None}
+    awaken(bare, PAINTINGS[:2], **given, extras=[{}, default])
