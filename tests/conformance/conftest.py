@@ -42,4 +42,4 @@ def pytest_terminal_summary(
         for name, (off, allowed) in case.largest.items():
             terminalreporter.write_line(f"  {name:45} {off:.2e} ({allowed:.2e})")
     for kind, where in ELSEWHERE.items():
-        terminalreporter.write_line(f"{kind}: checked by {where}")
+        terminalreporter.write_line(f"{kind} of tests/golden: checked by {where}")

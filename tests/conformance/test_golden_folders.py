@@ -1,6 +1,7 @@
 """What cannot be checked fails: a folder never passes because something in it is missing."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -62,6 +63,19 @@ def test_kinds_checked_elsewhere_are_not_cases(tmp_path: Path) -> None:
     (tmp_path / "README.md").touch()
     with pytest.raises(AssertionError, match="holds no cases"):
         run(tmp_path, "golden")
+
+
+def test_recordings_of_other_tests_fail_unless_those_read_the_very_same(tmp_path: Path) -> None:
+    shutil.copytree(GOLDEN / "metrics", tmp_path / "metrics")
+    (tmp_path / "metrics" / "README.md").write_text("Others' words.")
+    assert names(tmp_path) == ["golden"]
+    changed = tmp_path / "metrics" / "flow.npz"
+    changed.write_bytes(changed.read_bytes() + b" ")
+    (tmp_path / "metrics" / "case_a").mkdir()
+    (tmp_path / "metrics" / "case_a" / "novel.npz").touch()
+    assert names(tmp_path) == ["metrics/unchecked"]
+    with pytest.raises(AssertionError, match=r"case_a/novel\.npz, flow\.npz are not checked"):
+        run(tmp_path, "metrics/unchecked")
 
 
 def test_a_kind_without_checks_fails(tmp_path: Path) -> None:

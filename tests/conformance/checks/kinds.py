@@ -13,8 +13,9 @@ from sdxl_refiner_stages import stages
 
 Check = tuple[str, Callable[[], None], GoldenCase | None]
 
-#: Kinds that other tests read from tests/golden.
+#: Kinds that other tests check, as they lie in tests/golden; no other recordings of them.
 ELSEWHERE = {"metrics": "tests/epa_core/test_quality_measures.py"}
+_OURS = Path(__file__).parents[2] / "golden"
 
 
 def _fail(sentence: str) -> None:
@@ -60,16 +61,33 @@ def _of_case(kind: str, folder: Path) -> Iterator[Check]:
         yield f"{name}/open", partial(_fail, str(error)), None
 
 
+def _unchecked(folder: Path) -> list[str]:
+    """Files of a kind checked elsewhere that are not the very ones which are checked there."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != "README.md")
+    found = []
+    for path in sorted(files):
+        name = path.relative_to(folder)
+        ours = _OURS / folder.name / name
+        if not ours.is_file() or ours.read_bytes() != path.read_bytes():
+            found.append(name.as_posix())
+    return found
+
+
 def checks_of(golden: Path) -> Iterator[Check]:
     """(name, check, case) of all that lies in a folder KIND/CASE/; never none."""
     if not golden.is_dir():
         yield "golden", partial(_fail, f"{golden} is no folder"), None
         return
-    kinds = [folder for folder in _folders(golden) if folder.name not in ELSEWHERE]
+    kinds = [f for f in _folders(golden) if f.name not in ELSEWHERE or _unchecked(f)]
     if not kinds:
         yield "golden", partial(_fail, f"{golden} holds no cases"), None
     for folder in kinds:
         kind = folder.name
+        if kind in ELSEWHERE:
+            what = f"{folder}: {', '.join(_unchecked(folder))} are not checked"
+            sentence = f"{what}; {ELSEWHERE[kind]} reads tests/golden/{kind} alone"
+            yield f"{kind}/unchecked", partial(_fail, sentence), None
+            continue
         if kind not in _KINDS:
             yield f"{kind}/unknown", partial(_fail, f"no checks for kind {kind}"), None
             continue
