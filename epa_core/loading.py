@@ -3,6 +3,8 @@
 Results may differ from those of another setting in the last bits, as they do between devices.
 """
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 
 Offload = Literal["none", "model", "sequential"]
 
-# Compiled for one shape at a time. A collection has as many shapes as its paintings have aspects,
-# times the sizes of a batch; beyond this many, torch runs the network uncompiled.
+# Compiled for one size at a time. A collection has as many as its paintings have aspects; beyond
+# this many, torch runs the network uncompiled.
 COMPILED_SHAPES = 64
 
 
@@ -34,7 +36,8 @@ def place(
     ``offload`` none keeps all of it there, model one module at a time, sequential one layer (slow,
     least memory). ``vae_slicing`` decodes picture by picture. ``channels_last`` changes how the
     denoiser's 2-D convolutions lie in memory. ``compile`` runs the denoiser through torch.compile,
-    once for every shape it meets. UnsupportedError for what this pipeline or device has no use for.
+    once for every size (twice where diffusers takes another way for many frames), whatever the
+    batch. UnsupportedError for what this pipeline or device has no use for.
     """
     name = type(pipeline).__name__
     networks = _denoisers(pipeline)
@@ -92,4 +95,19 @@ def _compile(networks: list[nn.Module]) -> None:
     torch._dynamo.config.recompile_limit = max(limit, COMPILED_SHAPES)
     for network in networks:
         # The method, not the module: offloading wraps it, and its moves must stay outside.
-        network.forward = torch.compile(network.forward, dynamic=False)
+        network.forward = _of_any_batch(torch.compile(network.forward, dynamic=False))
+
+
+def _of_any_batch(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """``forward`` with the first axis of every tensor left open: a smaller last batch, one that was
+    halved, or one path in place of two must not be compiled anew.
+    """
+
+    @functools.wraps(forward)
+    def call(*args: Any, **named: Any) -> Any:
+        for value in (*args, *named.values()):
+            if isinstance(value, torch.Tensor) and value.ndim and len(value) > 1:
+                torch._dynamo.maybe_mark_dynamic(value, 0)
+        return forward(*args, **named)
+
+    return call

@@ -126,7 +126,7 @@ class AnimateAnythingPipeline(DiffusionPipeline):
         conditions = {
             "encoder_hidden_states": text.to(device, dtype),
             "condition_latent": condition.repeat(halves, 1, 1, 1, 1).to(dtype),
-            "mask": None if mask is None else mask.to(device, dtype),
+            "mask": None if mask is None else mask.repeat(halves, 1, 1, 1, 1).to(device, dtype),
             "motion": None if motion is None else motion.repeat(halves).to(device),
         }
         takes = inspect.signature(self.scheduler.step).parameters
