@@ -77,13 +77,19 @@ def check_model(shard: Shard) -> None:
 
     Raises UnsupportedError for weights, a device or call options that cannot be used.
     """
-    choice = shard.recipe.model
-    known = inspect.signature(type(_pipeline(shard)).__call__).parameters
+    from epa_core.awakening import check_options
+
+    choice, pipeline = shard.recipe.model, _pipeline(shard)
+    known = inspect.signature(type(pipeline).__call__).parameters
     for option in choice.options:
         if option not in known:
             near = get_close_matches(option, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise UnsupportedError(f"model.options: {choice.name} takes no {option!r}{hint}")
+    try:
+        check_options(pipeline, choice.options)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"model.options: {error}") from error
 
 
 def _pipeline(shard: Shard) -> DiffusionPipeline:

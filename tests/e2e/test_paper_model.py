@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from local_runner import run_locally
-from paintings import painting, tiny_run
+from paper_runs import rows_of, run_of, write_paper_weights, write_works
 from PIL import Image
-from tiny_animate_anything import write_released_checkpoint
-from tiny_proxies import write_refiner
 
 from epa_core.errors import UnsupportedError
 from tasks import models
@@ -25,11 +22,7 @@ LONG = " ".join(["the waves roll"] * 60) + " and the last words are lost"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("weights")
-    return {
-        "model": write_released_checkpoint(folder / "animate_anything"),
-        "proxy": write_refiner(folder / "refiner"),
-    }
+    return write_paper_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(autouse=True)
@@ -37,47 +30,6 @@ def _own_models() -> Any:
     models.release()
     yield
     models.release()
-
-
-def write_works(folder: Path, rows: list[dict[str, str]]) -> Path:
-    """One 48x32 painting (the same) per row, and a metadata.csv with the rows' columns.
-
-    Masks and proxies are names in the folder beside it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with (folder / "metadata.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, ["id", "file_name", *columns], restval="")
-        writer.writeheader()
-        for number, row in enumerate(rows):
-            painting(0, 48, 32).save(folder / f"work-{number}.png")
-            beside = {k: str(folder.parent / row[k]) for k in ("mask", "proxy") if k in row}
-            names = {"id": f"work-{number}", "file_name": f"work-{number}.png"}
-            writer.writerow({**names, **row, **beside})
-    return folder
-
-
-def run_of(source: Path, out: Path, weights: dict[str, Path], **settings: Any) -> Any:
-    """The paper's preset at toy size."""
-    base: dict[str, Any] = {
-        "preset": "paper",
-        "model": {"source": str(weights["model"]), "dtype": "float32", "num_frames": 3},
-        "prepare": {"area": 1024},
-        "proxy": {
-            "source": str(weights["proxy"]),
-            "dtype": "float32",
-            "area": 4096,
-            "num_inference_steps": 4,
-        },
-        "distill": {"num_inference_steps": 3},
-        "animate": {"num_inference_steps": 3},
-    }
-    return tiny_run(source, out, **(base | settings))
-
-
-def rows_of(collection: Collection) -> dict[str, dict[str, Any]]:
-    """Manifest rows by their work."""
-    return {row["item_id"]: row for row in collection.ledger.table().to_pylist()}
 
 
 def test_the_preset_animates_with_model_and_proxy_of_the_paper(
