@@ -10,11 +10,11 @@ import cv2
 
 from catalogs import paths
 from catalogs.errors import StoreError
-from catalogs.images import read_image
 from catalogs.records import parse
 from epa_core.errors import ItemError
 from epa_core.media.images import fit
 from tasks import proxy
+from tasks.beside import PROXY, read_beside
 from tasks.commit import commit_done, commit_failure
 from tasks.compute import Awakening, check_model, compute_batch, slice_vae
 from tasks.failures import as_item_error
@@ -144,8 +144,5 @@ def _take_proxy(shard: Shard, entry: Awakening) -> None:
         return
     if not job.row["proxy_uri"]:
         raise ItemError("no_proxy", "the catalog names no proxy for this work", stage="proxy")
-    try:
-        data = read_image(job.row["proxy_uri"])
-    except FileNotFoundError:
-        raise ItemError("no_proxy", "the given proxy is missing", stage="proxy") from None
-    entry.proxy = proxy.given(data, size, (entry.source.width, entry.source.height))
+    data, original = read_beside(job.row, PROXY), (entry.source.width, entry.source.height)
+    entry.proxy = proxy.given(data, size, original, shard.limits)

@@ -5,29 +5,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from catalogs.images import read_image
 from epa_core.errors import ItemError
+from tasks.beside import MASK, decode_beside, read_beside
 from tasks.shard import Job, Shard, Source
 
 if TYPE_CHECKING:
     import PIL.Image
 
-_MOST_ASPECT_ERROR = 0.02
+    from epa_core.media.images import ImageLimits
 
 
 def own_arguments(shard: Shard, job: Job, source: Source) -> dict[str, Any]:
     """Arguments of the model's call that hold for this work only, from the catalog's columns.
 
-    Raises ItemError ``no_mask``, ``mask_size``, ``bad_motion``, and what a picture can raise.
+    Raises ItemError ``bad_motion``, and what a picture beside the painting can raise.
     """
     read = shard.recipe.card.per_work
     own: dict[str, Any] = {}
     if "mask_uri" in read and job.row["mask_uri"]:
-        try:
-            data = read_image(job.row["mask_uri"])
-        except FileNotFoundError:
-            raise ItemError("no_mask", "the mask is not where the catalog says") from None
-        own["mask_image"] = mask(data, source.painting.size, (source.width, source.height))
+        data, original = read_beside(job.row, MASK), (source.width, source.height)
+        own["mask_image"] = mask(data, source.painting.size, original, shard.limits)
     if "motion_strength" in read and job.row["motion_strength"]:
         own["motion_strength"] = _strength(job.row["motion_strength"])
     if "negative_prompt" in read and job.row["negative_prompt"]:
@@ -35,23 +32,20 @@ def own_arguments(shard: Shard, job: Job, source: Source) -> dict[str, Any]:
     return own
 
 
-def mask(data: bytes, size: tuple[int, int], original: tuple[int, int]) -> PIL.Image.Image:
+def mask(
+    data: bytes,
+    size: tuple[int, int],
+    original: tuple[int, int],
+    limits: ImageLimits | None = None,
+) -> PIL.Image.Image:
     """Decode a mask (white may move, black stays) and fit it to the canvas ``size``, mode L.
 
     It must have the shape of the ``original`` painting (width, height), else ItemError
     ``mask_size``.
     """
-    from epa_core.media.images import decode_image, fit
+    from epa_core.media.images import fit
 
-    image = decode_image(data)
-    if abs((image.width / image.height) / (original[0] / original[1]) - 1) > _MOST_ASPECT_ERROR:
-        raise ItemError(
-            "mask_size",
-            f"the mask is {image.width}x{image.height}, the painting "
-            f"{original[0]}x{original[1]}: not the same shape",
-            stage="prepare",
-        )
-    return fit(image.convert("L"), size)
+    return fit(decode_beside(data, original, MASK, limits).convert("L"), size)
 
 
 def _strength(text: str) -> float:

@@ -9,11 +9,13 @@ from pydantic import Field
 
 from epa_core.errors import ItemError
 from tasks.base import Params as _Params
+from tasks.beside import PROXY, decode_beside
 
 if TYPE_CHECKING:
     import PIL.Image
 
     from epa_core.cards import Proxy
+    from epa_core.media.images import ImageLimits
 
 VERSION = 1
 
@@ -69,23 +71,20 @@ def run(
     return made
 
 
-def given(data: bytes, size: tuple[int, int], original: tuple[int, int]) -> PIL.Image.Image:
+def given(
+    data: bytes,
+    size: tuple[int, int],
+    original: tuple[int, int],
+    limits: ImageLimits | None = None,
+) -> PIL.Image.Image:
     """Decode the proxy that the catalog names and fit it to the painting's canvas ``size``.
 
     Before that it is brought to the ``original`` painting's (width, height), as the paper's
-    released code does. Its aspect may differ from the painting's by at most 2 %: otherwise it is
-    another picture, ItemError ``proxy_size``.
+    released code does. One of another shape is another picture: ItemError ``proxy_size``.
     """
     from PIL.Image import Resampling
 
-    from epa_core.media.images import decode_image, fit
+    from epa_core.media.images import fit
 
-    image = decode_image(data)
-    if abs((image.width / image.height) / (original[0] / original[1]) - 1) > 0.02:
-        raise ItemError(
-            "proxy_size",
-            f"the given proxy is {image.width}x{image.height}, the painting "
-            f"{original[0]}x{original[1]}: not the same shape",
-            stage="proxy",
-        )
+    image = decode_beside(data, original, PROXY, limits)
     return fit(image.resize(original, Resampling.BICUBIC), size)

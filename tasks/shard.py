@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import PIL.Image
 
     from catalogs.records import Record
+    from epa_core.media.images import ImageLimits
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,13 @@ class Shard:
         """Paintings in one model call: on a CPU larger tensors only cost memory traffic."""
         given = self.execution.batch_size
         return given or (1 if resolve_device(self.execution.device) == "cpu" else 2)
+
+    @property
+    def limits(self) -> ImageLimits:
+        """What counts as a usable painting."""
+        from epa_core.media.images import ImageLimits
+
+        return ImageLimits(**self.execution.limits.model_dump())
 
 
 @dataclass
@@ -158,8 +166,6 @@ def keep_proxy(
 
 
 def _prepared(shard: Shard, job: Job, data: bytes, stage: str) -> Source:
-    from epa_core.media.images import ImageLimits
-
     digest = hashlib.sha256(data).hexdigest()
     known = job.row["image_sha256"]
     if known and known != digest:
@@ -168,12 +174,11 @@ def _prepared(shard: Shard, job: Job, data: bytes, stage: str) -> Source:
             "the picture is no longer the one in the catalog; build the catalog again",
             stage="fetch",
         )
-    limits = ImageLimits(**shard.execution.limits.model_dump())
     canvas = shard.recipe.prepare
     if stage == "prepare.proxy":
         proxy = shard.recipe.proxy
         canvas = prepare.Params(area=proxy.area, multiple=proxy.multiple)
-    painting, (width, height) = prepare.run(data, canvas, limits)
+    painting, (width, height) = prepare.run(data, canvas, shard.limits)
     return Source(painting, digest, len(data), width, height)
 
 
