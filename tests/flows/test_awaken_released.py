@@ -294,3 +294,17 @@ def test_a_checkpoint_that_lacks_a_part_is_named(epa: Any, code: Path) -> None:
     assert answer.code == 2
     assert "model_index.json" in answer.err
     assert not (code / "output").exists()
+
+
+@pytest.mark.parametrize("option", [("--mask", "mask.png"), ("--motion", 3)])
+def test_what_the_weights_were_not_trained_with_fails_the_painting(
+    epa: Any, code: Path, option: tuple[object, ...]
+) -> None:
+    write_released_checkpoint(code / "bare", motion_mask=False, motion_strength=False)
+    Image.new("L", (48, 36), 255).save("mask.png")
+    answer = epa("awaken", "--config", "config.yaml", *EXACT, "--weights", "bare", *option)
+    assert answer.code == 1
+    assert "[unsupported_condition]" in answer.err
+    assert "these weights were trained without" in answer.err
+    assert "Traceback" not in answer.err
+    assert not (code / "output").exists()
