@@ -98,7 +98,9 @@ def resolve(
         )
     pinned = revision or (card.revision if source in (None, card.weights) else None)
     if pinned is None:
-        option = "--revision" if kind == "model" else f"--set {kind}.revision=HASH"
+        option = (
+            "--revision" if kind == "model" else f"--proxy-revision or --set {kind}.revision=HASH"
+        )
         raise UnsupportedError(
             f"The {kind} {card.name!r} from the hub ({where}) needs a revision: give a commit hash "
             f"(or 'main' for whatever is newest) as {kind}.revision in a run file or {option} on "

@@ -13,17 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from catalogs.errors import ConfigError
-from catalogs.validation import printable
 from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
-from epa_core.errors import UnsupportedError
 from flows.released import MODEL, ReleasedConfig, result_name
 from flows.report import escaped
-from tasks.config import Execution, ModelChoice, Prompts
+from tasks.config import ModelChoice, Prompts
+from tasks.proxy import Params as ProxyParams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
 
 FILES = {
     ".mp4": "video.mp4",
@@ -35,12 +33,15 @@ FILES = {
 
 @dataclass(frozen=True)
 class Single:
-    """One painting to animate, and how; what is None is the model's own."""
+    """One painting to animate, and how; what is None is the model's own.
+
+    ``proxy`` is a picture or who draws it; None: the preview, for a model without weights.
+    """
 
     image: Path
     prompt: str
     model: ModelChoice
-    proxy: Path | None = None
+    proxy: Path | ProxyParams | None = None
     mask: Path | None = None
     motion: float | None = None
     seed: int = 0
@@ -51,8 +52,27 @@ class Single:
     one_stream: bool = False
 
 
-def single_of(config: ReleasedConfig, choice: ModelChoice, **switches: bool) -> Single:
+def maker_of(
+    name: str | None, weights: str | None, revision: str | None, dtype: str | None
+) -> ProxyParams | None:
+    """The proxy maker that options name, None where they name none. Raises ConfigError."""
+    if name is None:
+        if weights is not None or revision is not None:
+            raise ConfigError("--proxy-weights and --proxy-revision are those of a --proxy-maker")
+        return None
+    if proxy_card(name).loader is None:
+        raise ConfigError(f"--proxy-maker {name} draws nothing; name the picture with --proxy")
+    return ProxyParams.model_validate(
+        {"name": name, "source": weights, "revision": revision, "dtype": dtype}
+    )
+
+
+def single_of(
+    config: ReleasedConfig, choice: ModelChoice, maker: ProxyParams | None, **switches: bool
+) -> Single:
     """The painting of a released configuration, animated by ``choice`` with the file's settings.
+
+    A ``maker`` draws the proxy anew, whatever the file names.
 
     A model that the file is not meant for takes neither weights and guidance from it, nor a mask or
     motion strength that it cannot read.
@@ -65,7 +85,7 @@ def single_of(config: ReleasedConfig, choice: ModelChoice, **switches: bool) -> 
         image=config.painting,
         prompt=config.prompt,
         model=choice.model_copy(update=filled),
-        proxy=config.proxy,
+        proxy=maker or config.proxy,
         mask=config.mask if "mask_uri" in own else None,
         motion=config.strength if "motion_strength" in own else None,
         seed=config.seed,
@@ -106,6 +126,7 @@ def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None
 
     Raises ConfigError, ItemError, UnsupportedError.
     """
+    from flows.awakened import awakened
     from tasks import encode
     from tasks.commit import source_type
 
@@ -114,7 +135,7 @@ def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None
     if not work.prompt.strip():
         raise ConfigError("--prompt is empty; say what moves, like 'clouds drift across the sky'")
     card, endings = model_card(work.model.name), {path.suffix.lower() for path in targets}
-    clip = _awakened(work, say)
+    clip = awakened(work, say)
     height, width = clip.shape[1:3]
     params = encode.Params(
         fps=work.fps or card.fps,
@@ -134,106 +155,6 @@ def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None
             path.write_bytes(files[FILES[path.suffix.lower()]])
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def _awakened(work: Single, say: Callable[[str], None]) -> np.ndarray:
-    from epa_core.awakening import EPASettings, awaken, unread
-    from epa_core.media.images import ImageLimits
-    from tasks import models, prepare
-    from tasks import proxy as proxies
-    from tasks.compute import check_frames
-
-    card = model_card(work.model.name)
-    size = prepare.Params(area=work.area or card.area, multiple=card.multiple)
-    painting, original = prepare.run(_read(work.image), size, ImageLimits())
-    own = _own_arguments(work, painting.size, original)
-    drawn = None
-    if work.proxy is not None:
-        drawn = proxies.given(_read(work.proxy), painting.size, original)
-    say(_settings_line(work, painting.size))
-    if drawn is None:
-        maker = models.proxy_maker(proxies.Params(), "auto")
-        drawn = proxies.run(maker, [painting], [work.prompt], [work.seed])[0]
-    pipeline = models.model(work.model, Execution())
-    if cut := unread(pipeline, work.prompt):
-        say(f"the model does not read the end of the prompt: {printable(cut)!r}")
-    [clip] = awaken(
-        pipeline,
-        [painting],
-        [drawn],
-        prompt=work.prompt,
-        seed=work.seed,
-        settings=EPASettings(
-            num_inference_steps=work.steps,
-            half_slerp=work.half_slerp,
-            one_stream=work.one_stream,
-        ),
-        num_frames=work.model.num_frames or card.num_frames,
-        width=painting.width,
-        height=painting.height,
-        guidance_scale=work.model.guidance_scale,
-        extras=[own] if own else None,
-    )
-    check_frames(clip, painting)
-    return clip
-
-
-def _own_arguments(
-    work: Single, size: tuple[int, int], original: tuple[int, int]
-) -> dict[str, Any]:
-    """Mask and motion strength as the model's call takes them."""
-    from tasks.own import mask
-
-    read = model_card(work.model.name).per_work
-    for name, column, value in (
-        ("mask", "mask_uri", work.mask),
-        ("motion", "motion_strength", work.motion),
-    ):
-        if value is not None and column not in read:
-            raise UnsupportedError(f"--{name}: the model {work.model.name!r} takes none")
-    own: dict[str, Any] = {}
-    if work.mask is not None:
-        own["mask_image"] = mask(_read(work.mask), size, original)
-    if work.motion is not None:
-        own["motion_strength"] = work.motion
-    return own
-
-
-def _settings_line(work: Single, size: tuple[int, int]) -> str:
-    from tasks.models import resolve_device
-
-    model, card = work.model, model_card(work.model.name)
-    named = {
-        "guidance": model.guidance_scale,
-        "motion strength": work.motion,
-        "weights": model.source,
-        "revision": model.revision,
-        "mask": work.mask,
-    }
-    parts = [
-        f"{model.name}, {model.dtype or card.dtype} on {resolve_device('auto')}",
-        f"{size[0]}x{size[1]} px",
-        f"{model.num_frames or card.num_frames} frames",
-        f"{work.fps or card.fps} fps",
-        f"{work.steps} steps",
-        f"seed {work.seed}",
-        *(
-            f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
-            for name, value in named.items()
-            if value is not None
-        ),
-        f"proxy {work.proxy or 'drawn by preview'}",
-        *(["half-precision slerp"] if work.half_slerp else []),
-        *(["one random stream"] if work.one_stream else []),
-    ]
-    return printable(f"{work.image}: {', '.join(parts)}; {work.prompt}", 4000)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def print_models(name: str | None) -> None:

@@ -32,7 +32,17 @@ def awaken(
         ),
     ] = None,
     prompt: Annotated[str | None, typer.Option(help="what moves, and how")] = None,
-    proxy: Annotated[Path | None, typer.Option(help="a proxy image; drawn if left out")] = None,
+    proxy: Annotated[Path | None, typer.Option(help="the proxy image")] = None,
+    proxy_maker: Annotated[
+        str | None,
+        typer.Option(help="or who draws it: a proxy of `epa models`; preview for that model"),
+    ] = None,
+    proxy_weights: Annotated[
+        str | None, typer.Option(help="the maker's local folder or hub id")
+    ] = None,
+    proxy_revision: Annotated[
+        str | None, typer.Option(help="commit of the maker's hub repository")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="a model of `epa models`; preview if left out")
     ] = None,
@@ -60,10 +70,14 @@ def awaken(
     ] = False,
 ) -> None:
     """Animate one painting into one file, or as the released config.yaml of the paper says."""
+    from catalogs.errors import ConfigError
     from flows.released import MODEL, read_released
-    from flows.single import Single, awaken_file, single_of, target, targets_of
+    from flows.single import Single, awaken_file, maker_of, single_of, target, targets_of
     from tasks.config import ModelChoice
 
+    maker = maker_of(proxy_maker, proxy_weights, proxy_revision, dtype and dtype.value)
+    if proxy is not None and maker is not None:
+        raise ConfigError("--proxy and --proxy-maker exclude each other: one picture is enough")
     choice: dict[str, Any] = {
         "source": weights,
         "revision": revision,
@@ -86,7 +100,7 @@ def awaken(
         read = read_released(config, {k: v for k, v in given.items() if v is not None})
         if read.ignored:
             typer.echo(f"epa: ignored in {config}: {', '.join(read.ignored)}", err=True)
-        work = single_of(read, ModelChoice(name=model or MODEL, **choice), **switches)
+        work = single_of(read, ModelChoice(name=model or MODEL, **choice), maker, **switches)
         targets = targets_of(read)
     else:
         targets = [target(_needed(output, "--output"))]
@@ -94,7 +108,7 @@ def awaken(
             image=_needed(image, "IMAGE"),
             prompt=_needed(prompt, "--prompt"),
             model=ModelChoice(name=model or "preview", num_frames=frames, **choice),
-            proxy=proxy,
+            proxy=proxy or maker,
             mask=mask,
             motion=motion,
             seed=seed or 0,
