@@ -1,25 +1,18 @@
-"""AnimateAnything's pipeline: what a call is given, whose noise it draws, what it decodes."""
+"""AnimateAnything's pipeline: what a call is given, whose noise it draws, what it refuses."""
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from accelerate import cpu_offload
-from diffusers import DPMSolverMultistepScheduler, EulerDiscreteScheduler
+from animate_anything_calls import SHAPE, half_white, latents_of, loaded, seeded, unet_calls
+from diffusers import EulerDiscreteScheduler
 from PIL import Image
 from tiny_animate_anything import write_released_checkpoint
 from tiny_pipelines import picture
 
 from epa_core.models.animate_anything import AnimateAnythingPipeline
-from epa_core.models.animate_anything_checkpoint import load_animate_anything
 from epa_core.models.animate_anything_inputs import clip_size, mask_tensor
-
-CALL: dict[str, Any] = {"height": 16, "width": 32, "num_frames": 3, "num_inference_steps": 2}
-SHAPE = (1, 4, 3, 2, 4)
 
 
 @pytest.fixture(scope="module")
@@ -27,42 +20,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_released_checkpoint(tmp_path_factory.mktemp("released"))
 
 
-def loaded(folder: Path, dtype: torch.dtype = torch.float32) -> AnimateAnythingPipeline:
-    pipeline = load_animate_anything(folder, dtype)
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
-
-
 @pytest.fixture
 def pipeline(checkpoint: Path) -> AnimateAnythingPipeline:
     return loaded(checkpoint)
-
-
-def seeded(*seeds: int) -> list[torch.Generator]:
-    return [torch.Generator().manual_seed(seed) for seed in seeds]
-
-
-def latents_of(pipeline: AnimateAnythingPipeline, **given: Any) -> Any:
-    """The frames of a call; latents of a tiny one of one painting, unless ``given`` says else."""
-    usual = {"image": picture(1), "prompt": "the sea", "generator": seeded(1)}
-    return pipeline(**{**CALL, **usual, "output_type": "latent", **given}).frames
-
-
-def half_white(size: tuple[int, int] = (32, 32)) -> Image.Image:
-    mask = Image.new("L", size)
-    mask.paste(255, (0, 0, size[0] // 2, size[1]))
-    return mask
-
-
-def unet_calls(pipeline: AnimateAnythingPipeline) -> list[dict[str, Any]]:
-    """What the UNet is called with, from now on."""
-    calls: list[dict[str, Any]] = []
-
-    def note(_: Any, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
-        calls.append({"sample": args[0], "timestep": args[1], **kwargs})
-
-    pipeline.unet.register_forward_pre_hook(note, with_kwargs=True)
-    return calls
 
 
 def test_its_own_sampling_starts_from_the_still_painting_noised_by_one_draw(
@@ -78,7 +38,7 @@ def test_its_own_sampling_starts_from_the_still_painting_noised_by_one_draw(
     assert torch.equal(calls[0]["condition_latent"], still[:, :, :1].repeat(2, 1, 1, 1, 1))
     assert calls[0]["timestep"].tolist() == [999, 999]
     assert calls[0]["motion"].tolist() == [8, 8]
-    assert torch.equal(calls[0]["mask"], torch.ones(1, 1, 1, 2, 4))
+    assert torch.equal(calls[0]["mask"], torch.ones(2, 1, 1, 2, 4))
 
 
 def test_given_latents_are_scaled_by_the_scheduler_and_used(
@@ -250,112 +210,3 @@ def test_the_default_size_is_the_paintings_aspect_at_512() -> None:
     with pytest.raises(ValueError, match="would be animated at 2 sizes; give height and width"):
         clip_size([wide, picture(1)], None, None, 8)
     assert clip_size([wide, picture(1)], 16, 32, 8) == (32, 16)
-
-
-@pytest.mark.parametrize("mode", ["P", "L", "RGBA", "CMYK", "1"])
-def test_pictures_of_any_mode(pipeline: AnimateAnythingPipeline, mode: str) -> None:
-    image = picture(1).convert(mode)
-    expected = pipeline.encode_images([image.convert("RGB")], (32, 16))
-    assert torch.equal(pipeline.encode_images([image], (32, 16)), expected)
-
-
-def test_frames_come_as_arrays_tensors_and_pictures(pipeline: AnimateAnythingPipeline) -> None:
-    latents = latents_of(pipeline)
-    unit = (pipeline.decode_latents(latents) * 0.5 + 0.5).clamp(0, 1)
-    array = latents_of(pipeline, output_type="np")
-    assert array.shape == (1, 3, 16, 32, 3)
-    assert np.array_equal(array[0], unit[0].permute(1, 2, 3, 0).numpy())
-    assert torch.equal(latents_of(pipeline, output_type="pt")[0], unit[0].transpose(0, 1))
-    (pictures,) = latents_of(pipeline, output_type="pil")
-    assert [image.size for image in pictures] == [(32, 16)] * 3
-    (only,) = pipeline(picture(1), "", **CALL, output_type="latent", return_dict=False)
-    assert only.shape == SHAPE
-
-
-@pytest.mark.parametrize(("slicing", "together"), [(False, [4, 2]), (True, [1] * 6)])
-def test_frames_are_decoded_a_few_at_a_time(
-    pipeline: AnimateAnythingPipeline, slicing: bool, together: list[int]
-) -> None:
-    if slicing:
-        pipeline.vae.enable_slicing()
-    latents = torch.randn(2, 4, 6, 2, 4, generator=seeded(2)[0])
-    with torch.no_grad():
-        every = pipeline.vae.decode(latents[1].transpose(0, 1) / 0.18215).sample.transpose(0, 1)
-    seen: list[int] = []
-    pipeline.vae.decoder.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
-    with torch.no_grad():
-        video = pipeline.decode_latents(latents)
-    assert seen == together * 2
-    torch.testing.assert_close(video[1], every)
-
-
-def test_callbacks_see_and_change_the_latents(pipeline: AnimateAnythingPipeline) -> None:
-    seen: list[tuple[int, int]] = []
-
-    def callback(owner: Any, step: int, t: torch.Tensor, given: dict[str, Any]) -> dict[str, Any]:
-        assert owner is pipeline
-        seen.append((step, int(t)))
-        return {"latents": given["latents"] * 0} if step == 1 else {}
-
-    assert not latents_of(pipeline, callback_on_step_end=callback).any()
-    assert seen == [(0, 999), (1, 500)]
-
-    def stop(owner: Any, step: int, t: torch.Tensor, given: dict[str, Any]) -> dict[str, Any]:
-        owner.interrupt = True
-        return given
-
-    calls = unet_calls(pipeline)
-    latents_of(pipeline, callback_on_step_end=stop)
-    assert len(calls) == 1
-    latents_of(pipeline)  # not interrupted any more
-    assert len(calls) == 3
-
-
-def test_stochastic_solvers_draw_from_each_paintings_generator(
-    pipeline: AnimateAnythingPipeline,
-) -> None:
-    pipeline.scheduler = DPMSolverMultistepScheduler.from_config(
-        pipeline.scheduler.config, algorithm_type="sde-dpmsolver++"
-    )
-    one = latents_of(pipeline, generator=seeded(4))
-    torch.rand(5)  # somebody else's use of the global generator
-    assert torch.equal(latents_of(pipeline, generator=seeded(4)), one)
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_stays_close_and_the_solver_in_float32(
-    checkpoint: Path, dtype: torch.dtype
-) -> None:
-    half = loaded(checkpoint, dtype)
-    calls = unet_calls(half)
-    latents = latents_of(half)
-    assert latents.dtype == torch.float32
-    seen = {value.dtype for name, value in calls[0].items() if name in ("sample", "mask")}
-    assert seen | {calls[0]["encoder_hidden_states"].dtype} == {dtype}
-    assert half.encode_images([picture(1)], (32, 16)).dtype == torch.float32
-    assert half.decode_latents(latents).dtype == torch.float32
-    frames = latents_of(half, output_type="np")
-    exact = latents_of(loaded(checkpoint), output_type="np")
-    assert np.abs(frames - exact).mean() < (0.005 if dtype == torch.float16 else 0.05)
-
-
-def by_model(pipeline: AnimateAnythingPipeline) -> None:
-    pipeline.enable_model_cpu_offload(device="cpu")
-
-
-def by_layer(pipeline: AnimateAnythingPipeline) -> None:
-    for network in (pipeline.text_encoder, pipeline.unet, pipeline.vae):
-        cpu_offload(network, torch.device("cpu"), offload_buffers=bool(network._parameters))
-
-
-@pytest.mark.parametrize("offload", [by_model, by_layer])
-def test_offloaded_modules_compute_the_same(
-    pipeline: AnimateAnythingPipeline, offload: Callable[[AnimateAnythingPipeline], None]
-) -> None:
-    expected = latents_of(pipeline, output_type="np")
-    offload(pipeline)
-    run = functools.partial(latents_of, pipeline, output_type="np")
-    assert np.array_equal(run(), expected)
-    assert np.array_equal(run(), expected)
-    if offload is by_layer:
-        assert pipeline.unet.device.type == "meta"  # between calls, weights lie elsewhere
