@@ -26,8 +26,11 @@ SCHEDULE = 1e-6
 FUSION = 1e-5
 #: Of the largest recorded value.
 FORWARD = 1e-5
-#: Of the largest recorded value after that update (9 to 24); rounding alone makes 1e-5 of it.
-UPDATE = 1e-4
+#: After one update from the recorded latents, which reach 9 to 24. Rounding makes up to 0.9e-4,
+#: depending on the number of threads: 1e-4 would hold on one machine and not on the next.
+UPDATE = 2e-4
+#: After all updates up to one, with what rounding left in each; measured: 2.5e-4.
+UPDATES = 5e-4
 #: Rounding to half precision may fall to either side: by one step, in few places.
 HALF_STEPS_DIFFERING = 0.01
 FINAL = {"exact": 1e-3, "half": 5e-3}
@@ -177,7 +180,7 @@ def check_updates(case: Case, path: PathName, *, updates: Iterable[int] | None =
         before = recorded[update - 1] if update else static.contiguous()
         states = case.distill(path, resume=VSDSState(before, eps, update), updates=1)
         assert states, f"update {update + 1} of {len(recorded)} was not made"
-        case.close_to_scale(f"vsds.{path}, each update", states[0], recorded[update], UPDATE)
+        case.close(f"vsds.{path}, each update", states[0], recorded[update], UPDATE)
 
 
 def check_fusion(case: Case, how: str) -> None:

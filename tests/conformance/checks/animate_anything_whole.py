@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from animate_anything_case import AnimateAnythingCase, PathName
-from animate_anything_stages import FINAL, PATHS, UPDATE, check_states
+from animate_anything_stages import FINAL, PATHS, UPDATES, check_states
 
 Case = AnimateAnythingCase
 
@@ -20,7 +20,7 @@ def _close_paths(case: Case, name: str, path: PathName, states: list[torch.Tenso
     recorded = case.tensors[f"vsds.{path}"]
     assert len(states) == len(recorded), f"{len(states)} updates, recorded are {len(recorded)}"
     for state, wanted in zip(states, recorded, strict=True):
-        case.close_to_scale(name, state, wanted, UPDATE)
+        case.close(name, state, wanted, UPDATES)
 
 
 def check_distilled(case: Case, path: PathName) -> None:
