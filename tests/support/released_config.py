@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
+from paintings import painting
 
 from flows.cli import main
 
@@ -128,6 +129,17 @@ def write_tree(file: Path, tree: Any) -> Path:
     """Write settings as YAML and return the file."""
     file.write_text(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True), encoding="utf-8")
     return file
+
+
+def write_code(folder: Path) -> Path:
+    """Write the released code's folder, and its example pictures beside it; without weights."""
+    code = folder / "code"
+    (code / "latent" / "animate_anything_512_v1.02").mkdir(parents=True)
+    (folder / "example").mkdir()
+    for number, name in enumerate(("boat", "proxy")):
+        painting(number).save(folder / "example" / f"{name}.jpg")
+    (code / "config.yaml").write_text(RELEASED)
+    return code
 
 
 class Answer(NamedTuple):
