@@ -69,6 +69,7 @@ def test_a_painting_has_a_row_and_a_version_its_column(page: Page) -> None:
     assert len(set(lefts)) == len(set(tops)) == 3
     assert lefts[:3] == lefts[3:6] == lefts[6:]
     page.view(500, 900)  # room for two columns: a painting still begins a row of its own
+    page.wait("document.querySelector('.wall').style.getPropertyValue('--columns') === '2'")
     lefts, tops = places(page)
     assert lefts[0] == lefts[3] == lefts[6] < lefts[1]
     assert tops[0] < tops[2] < tops[3] < tops[5] < tops[6]
