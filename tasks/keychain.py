@@ -19,6 +19,7 @@ from typing import Any
 
 from catalogs.keys import StageKeyer, derive_seed
 from epa_core.cards import model_identity, proxy_identity
+from epa_core.errors import UnsupportedError
 from tasks import animate, distill, encode, measure, prepare, proxy
 from tasks.config import Recipe
 
@@ -46,7 +47,7 @@ class KeyChain:
         self.model = model_identity(
             recipe.model.name, source=recipe.model.source, revision=recipe.model.revision
         )
-        self.proxy = ""  # identified where a variant needs it: a baseline runs without its weights
+        self.proxy = ""
         self._prepare_keys()
 
     def under(self, recipe: Recipe) -> KeyChain:
@@ -59,8 +60,12 @@ class KeyChain:
 
     def _prepare_keys(self) -> None:
         maker = self.recipe.proxy
-        if self.recipe.uses_proxy and not self.proxy:
-            self.proxy = proxy_identity(maker.name, source=maker.source, revision=maker.revision)
+        if not self.proxy:
+            try:
+                self.proxy = proxy_identity(maker.name, maker.source, maker.revision)
+            except UnsupportedError:
+                if self.recipe.uses_proxy:  # a baseline runs without the maker's weights
+                    raise
         self._keyers = self._make_keyers()
 
     def keys(self, row: Row) -> dict[str, str]:
@@ -132,7 +137,7 @@ class KeyChain:
         """The part of the material that all works share."""
         facts: dict[str, Any] = {
             "model.identity": self.model,
-            "proxy.identity": self.proxy if self.recipe.uses_proxy else "",
+            "proxy.identity": self.proxy,
             "run.seed": self.recipe.seed,
             "run.variant": self.recipe.variant,
             "run.one_stream": self.recipe.one_stream,
