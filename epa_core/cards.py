@@ -80,14 +80,15 @@ def load_model(
     pipeline.set_progress_bar_config(disable=True)
     from epa_core.loading import place
 
-    return place(
-        pipeline,
-        device,
-        offload=offload,
-        vae_slicing=vae_slicing,
-        channels_last=channels_last,
-        compile=compile,
-    )
+    with weights.quiet():  # diffusers holds that float16 fails on a CPU; it is only slow
+        return place(
+            pipeline,
+            device,
+            offload=offload,
+            vae_slicing=vae_slicing,
+            channels_last=channels_last,
+            compile=compile,
+        )
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

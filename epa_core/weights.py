@@ -149,6 +149,12 @@ def from_pretrained(
         ) from error
 
 
+def moved(pipeline: "DiffusionPipeline", device: str) -> "DiffusionPipeline":
+    """Return ``pipeline`` on ``device``; diffusers' word that float16 fails on a CPU is not so."""
+    with quiet():
+        return pipeline.to(device)
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep the libraries' reports and bars to themselves while a model is loaded.
@@ -218,7 +224,7 @@ def _check_folder(kind: str, cards: Mapping[str, Card], card: Card, folder: Path
         hint = f" (that of {', '.join(others)})" if others else ""
         raise UnsupportedError(
             f"The folder {folder} holds a {found}{hint}, but the {kind} {card.name!r} "
-            f"needs a {wanted}."
+            f"needs {' or '.join((*card.saved_as, wanted))}."
         )
 
 

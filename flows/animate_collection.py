@@ -20,6 +20,7 @@ from flows.progress import PassProgress
 from flows.wrap_up import Summary, publish_run, wrap_up
 from tasks import models
 from tasks.collection import Collection, current, forget
+from tasks.compute import check_model
 from tasks.config import RunConfig
 from tasks.prefect_tasks import animate_shard, proxy_shard
 
@@ -53,6 +54,7 @@ def _animate(collection: Collection) -> Summary:
     shards: dict[str, Counter[str]] = {}
     to_draw = works_to_draw(collection)
     if to_draw:
+        _check_model(collection, next(iter(to_draw)))
         _pass("proxies", collection, to_draw, proxy_shard, shards)
         models.release()  # the proxy maker's memory belongs to the video model now
     everything = {str(name): len(works) for name, works in plan.shards.items()}
@@ -61,6 +63,16 @@ def _animate(collection: Collection) -> Summary:
     summary = wrap_up(collection, time.monotonic() - started)
     publish_summary(summary)
     return summary
+
+
+def _check_model(collection: Collection, shard_id: str) -> None:
+    """See that the video model can be had and takes the run's options, in every cell of one shard.
+
+    A load too many costs minutes; drawing all proxies for a model that cannot run costs hours.
+    """
+    for shard in collection.shards(shard_id):
+        check_model(shard)
+    models.release()
 
 
 def spelled(counts: Mapping[str, int]) -> str:

@@ -25,7 +25,7 @@ _EXAMPLES = {"catalog": "paintings", "output": "animated"}
 _EXAMPLES_OF = {
     "paper": {
         "model.source": "animate_anything_512_v1.02",
-        "proxy.source": "stable-diffusion-xl-refiner-1.0",
+        "proxy.revision": "main",
     }
 }
 _FIRST = ("preset", "catalog", "output", "title", "where", "limit", "prompts", "seed", "variant")

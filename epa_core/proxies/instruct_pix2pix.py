@@ -66,4 +66,4 @@ def load_instruct_pix2pix(
         requires_safety_checker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
-    return InstructPix2PixProxy(pipeline.to(device), settings)
+    return InstructPix2PixProxy(weights.moved(pipeline, device), settings)

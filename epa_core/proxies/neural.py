@@ -14,6 +14,7 @@ from PIL import Image
 from epa_core.errors import ItemError
 from epa_core.media.images import fit
 from epa_core.text import cut_off
+from epa_core.weights import quiet
 
 Array = NDArray[np.float32]
 
@@ -63,11 +64,9 @@ class NeuralProxy(ABC):
                 f"Every painting needs a prompt and a seed: got {len(images)} paintings, "
                 f"{len(prompts)} prompts, {len(seeds)} seeds."
             )
-        drawn = self._sample(
-            self._paintings(images),
-            list(prompts),
-            [torch.Generator("cpu").manual_seed(seed) for seed in seeds],
-        )
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+        with quiet():  # it would print the whole of a long prompt; `cut_off` tells what was cut
+            drawn = self._sample(self._paintings(images), list(prompts), generators)
         _check_picture(drawn)
         return drawn
 

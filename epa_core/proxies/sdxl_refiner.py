@@ -80,7 +80,7 @@ def load_sdxl_refiner(
     pipeline = weights.from_pretrained("proxy", card, where, revision, dtype, add_watermarker=False)
     _check_refiner(pipeline.config, where)
     pipeline.set_progress_bar_config(disable=True)
-    return SDXLRefinerProxy(pipeline.to(device), settings)
+    return SDXLRefinerProxy(weights.moved(pipeline, device), settings)
 
 
 def _check_refiner(index: Mapping[str, Any], where: Path | str) -> None:

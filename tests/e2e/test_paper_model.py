@@ -162,5 +162,5 @@ def test_a_folder_of_another_model_stops_before_any_work(
 ) -> None:
     source = write_works(tmp_path / "in", [{"prompt": "the waves roll"}])
     swapped = {"model": weights["proxy"], "proxy": weights["model"]}
-    with pytest.raises(UnsupportedError, match="needs a AnimateAnythingPipeline"):
+    with pytest.raises(UnsupportedError, match="needs LatentToVideoPipeline or AnimateAnything"):
         Collection.open(run_of(source, tmp_path / "out", swapped))

@@ -106,7 +106,7 @@ def test_folders_of_other_models_are_refused(tmp_path: Path, read: Any) -> None:
     with pytest.raises(
         UnsupportedError,
         match=r"holds a StableDiffusionInstructPix2PixPipeline \(that of instruct-pix2pix\), but "
-        "the proxy 'sdxl-refiner' needs a StableDiffusionXLImg2ImgPipeline",
+        "the proxy 'sdxl-refiner' needs StableDiffusionXLPipeline or Stable",
     ):
         read(REFINER, source=str(editor))
     with pytest.raises(UnsupportedError, match=r"model_index\.json is missing"):

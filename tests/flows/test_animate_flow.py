@@ -10,6 +10,7 @@ from paintings import tiny_run, write_paintings
 from prefect.client.orchestration import get_client
 
 from catalogs.store import Store
+from epa_core.errors import UnsupportedError
 from flows.animate_collection import animate_collection
 from tasks import animate_pass, prefect_tasks
 
@@ -96,3 +97,11 @@ def test_nothing_to_do_makes_no_task_runs(tmp_path: Path) -> None:
     assert again["nothing_to_do"]
     assert again["counts"] == {"done": 2}
     assert task_names() == before
+
+
+def test_a_model_that_cannot_run_is_found_before_any_proxy_is_drawn(tmp_path: Path) -> None:
+    source = write_paintings(tmp_path / "in", 2)
+    run = tiny_run(source, tmp_path / "out", model={"num_frames": 4, "options": {"speed": 3}})
+    with pytest.raises(UnsupportedError, match="takes no 'speed'"):
+        animate_collection(run)
+    assert not list(Path(run.output).glob("cache/proxy/**/*.png"))

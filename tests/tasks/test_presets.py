@@ -171,8 +171,9 @@ def test_the_written_run_file_is_the_preset(weights: Path) -> None:
     file = weights / "RUN.yaml"
     file.write_text(text)
     run = load_run_file(str(file))
-    assert run.recipe() == parse_run({**PAPER, **sources(weights)}).recipe()
-    KeyChain(run.recipe())
+    own = {**sources(weights), "proxy": {"revision": "main"}}  # the refiner's own hub id
+    assert run.recipe() == parse_run({**PAPER, **own}).recipe()
+    assert KeyChain(run.recipe()).proxy.endswith("stable-diffusion-xl-refiner-1.0@main")
     for name, given in PRESETS["paper"].items():
         last = name.rpartition(".")[2]
         marked = (line for line in text.splitlines() if f"'paper': {given.source}" in line)
