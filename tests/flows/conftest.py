@@ -1,10 +1,11 @@
-"""A Prefect server for the flow tests, started once and only when one of them needs it."""
+"""The command line in this process; a Prefect server, started once and only where it is needed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from command_line import Answer, caller
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,11 @@ def prefect_home() -> Iterator[None]:
     }
     with prefect_test_harness(server_startup_timeout=120), temporary_settings(quiet):
         yield
+
+
+@pytest.fixture
+def epa(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Answer]:
+    """Calls the command line in this process."""
+    return caller(monkeypatch, capsys)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from paintings import painting
 from PIL import Image
-from released_config import caller, released_tree, write_tree
+from released_config import released_tree, write_tree
 from safetensors.torch import load_file, save_file
 from tiny_animate_anything import write_released_checkpoint
 from tiny_proxies import write_refiner
@@ -27,11 +27,6 @@ PROMPT = "The boats slowly sail towards the distance."
 TINY = {"width": 32, "height": 24, "num_frames": 4, "num_inference_steps": 4}
 EXACT = ("--dtype", "float32")
 CONFIG = ("awaken", "--config", "config.yaml")
-
-
-@pytest.fixture
-def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

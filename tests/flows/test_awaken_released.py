@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from paintings import painting
 from PIL import Image, ImageSequence
-from released_config import RELEASED, caller, released_tree, write_tree
+from released_config import RELEASED, released_tree, write_tree
 from tiny_animate_anything import write_released_checkpoint
 
 from epa_core.awakening import EPASettings, awaken
@@ -24,11 +24,6 @@ torch.set_num_threads(1)
 
 TINY = {"width": 32, "height": 24, "num_frames": 4, "num_inference_steps": 4}
 EXACT = ("--dtype", "float32")  # as computed on a CPU
-
-
-@pytest.fixture
-def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

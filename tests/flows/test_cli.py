@@ -17,34 +17,7 @@ import yaml
 from local_runner import run_locally
 from paintings import TINY, painting, tiny_run, write_paintings
 
-from flows.cli import main
-
 BIN = Path(sys.executable).parent
-
-
-class Answer:
-    """Exit code and text of one call."""
-
-    def __init__(self, code: int, out: str, err: str):
-        self.code, self.out, self.err = code, out, err
-
-
-@pytest.fixture
-def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Calls the command line in this process."""
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["epa", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        text = capsys.readouterr()
-        return Answer(code, text.out, text.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

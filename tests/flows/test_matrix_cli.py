@@ -5,38 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+from command_line import Answer
 from local_runner import run_locally
 from paintings import TINY, tiny_run, write_paintings
 
-from flows.cli import main
-
 VARIANTS = ["baseline", "V", "V+S"]
-Epa = Callable[..., tuple[int, str, str]]
+Epa = Callable[..., Answer]
 
 
-@pytest.fixture
-def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Epa:
-    """Calls the command line in this process: exit code, standard output and error."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["epa", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "200")
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        text = capsys.readouterr()
-        return code, text.out, text.err
-
-    return call
+@pytest.fixture(autouse=True)
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
 
 
 @pytest.fixture(scope="module")

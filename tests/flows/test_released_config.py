@@ -8,16 +8,11 @@ from typing import Any
 
 import pytest
 from paintings import painting
-from released_config import caller, released_tree, write_code, write_tree
+from released_config import released_tree, write_code, write_tree
 
 from catalogs.errors import ConfigError
 from flows.released import ReleasedConfig, parse_released, read_released, released_entries
 from flows.released import result_name as name_of
-
-
-@pytest.fixture
-def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture

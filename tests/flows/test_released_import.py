@@ -11,16 +11,11 @@ import pytest
 import yaml
 from local_runner import run_locally
 from paintings import painting
-from released_config import caller, released_tree, write_code, write_tree
+from released_config import released_tree, write_code, write_tree
 from tiny_animate_anything import write_released_checkpoint
 
 from catalogs.catalog import read_catalog, select
 from tasks.runfile import load_run_file
-
-
-@pytest.fixture
-def epa(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    return caller(monkeypatch, capsys)
 
 
 @pytest.fixture

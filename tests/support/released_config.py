@@ -1,17 +1,12 @@
-"""The config.yaml released with the paper, and small copies of it; a caller of the command line."""
+"""The config.yaml released with the paper, and small copies of it."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import pytest
 import yaml
 from paintings import painting
-
-from flows.cli import main
 
 # As released: what an evaluation reads, then the settings of a training that it carries along.
 RELEASED = """\
@@ -140,30 +135,3 @@ def write_code(folder: Path) -> Path:
         painting(number).save(folder / "example" / f"{name}.jpg")
     (code / "config.yaml").write_text(RELEASED)
     return code
-
-
-class Answer(NamedTuple):
-    """Exit code and text of one call."""
-
-    code: int
-    out: str
-    err: str
-
-
-def caller(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
-    """Calls the command line in this process."""
-
-    def call(*arguments: object) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["epa", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        text = capsys.readouterr()
-        return Answer(code, text.out, text.err)
-
-    return call
