@@ -28,16 +28,7 @@ class InstructPix2PixProxy(NeuralProxy):
     def _sample(
         self, images: list[Image.Image], prompts: list[str], generators: list[torch.Generator]
     ) -> Array:
-        settings = dict(self.settings)
-        negative_prompt = settings.pop("negative_prompt")
-        pictures = self.pipeline(
-            prompt=prompts,
-            negative_prompt=[negative_prompt] * len(prompts),  # one text fits no batch
-            image=images,
-            generator=generators,
-            output_type="np",
-            **settings,
-        ).images
+        pictures = self._call(prompts, image=images, generator=generators, output_type="np")
         return np.asarray(pictures, dtype=np.float32)
 
 

@@ -74,6 +74,14 @@ class NeuralProxy(ABC):
         """Return the tail of ``prompt`` beyond what the text encoder reads; "" if it reads all."""
         return cut_off(self.tokenizer, prompt)
 
+    def _call(self, prompts: list[str], **arguments: Any) -> Any:
+        """Images of the pipeline's call under the maker's settings."""
+        settings = dict(self.settings)
+        negative = [settings.pop("negative_prompt")] * len(prompts)  # one text fits no batch
+        return self.pipeline(
+            prompt=prompts, negative_prompt=negative, **arguments, **settings
+        ).images
+
     @abstractmethod
     def _sample(
         self, images: list[Image.Image], prompts: list[str], generators: list[torch.Generator]

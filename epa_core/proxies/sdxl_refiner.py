@@ -33,16 +33,8 @@ class SDXLRefinerProxy(NeuralProxy):
     def _sample(
         self, images: list[Image.Image], prompts: list[str], generators: list[torch.Generator]
     ) -> Array:
-        settings = dict(self.settings)
-        negative_prompt = settings.pop("negative_prompt")
-        latents = self.pipeline(
-            prompt=prompts,
-            negative_prompt=[negative_prompt] * len(prompts),
-            image=self._encode(images, generators),
-            generator=generators,
-            output_type="latent",
-            **settings,
-        ).images
+        encoded = self._encode(images, generators)
+        latents = self._call(prompts, image=encoded, generator=generators, output_type="latent")
         return self._decode(latents)
 
     def _encode(self, images: list[Image.Image], generators: list[torch.Generator]) -> torch.Tensor:
