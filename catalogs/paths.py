@@ -11,6 +11,8 @@
 | `manifest/snapshots/<seq>.parquet` | all rows so far (compaction) | create-only |
 | `manifest/HEAD/<seq>.json` | which snapshot counts and what it covers | create-only |
 | `seals/<plan_key>/<shard>.json`, `.../ALL.json` | shard, or plan, is finished | create-only |
+| `leases/<plan_key>/<shard>.<epoch>.json` | who works on a shard, and on which works | rewritten |
+| `crashes/<key>.<death>.json` | a work was in flight when a worker died | create-only |
 | `retries/<seq>.json` | keys whose failure shall be tried again | create-only |
 | `runs/<run_id>/<name>` | configuration, plan and summary of one run | replaced |
 | `index.html`, `gallery/<name>` | the page beside the videos | replaced |
@@ -38,11 +40,16 @@ SNAPSHOTS = "manifest/snapshots"
 HEADS = "manifest/HEAD"
 SEALS = "seals"
 RETRIES = "retries"
+LEASES = "leases"
+CRASHES = "crashes"
 RUNS = "runs"
 WRITE_CHECK = "runs/write-check"
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _RECORD = re.compile(rf"{RECORDS}/(?P<shard>[^/]+)/(?P<key>[^/.]+)\.(?P<attempt>\d+)\.json")
+
+_LEASE = re.compile(rf"{LEASES}/(?P<plan>[^/]+)/(?P<shard>[^/.]+)\.(?P<epoch>\d+)\.json")
+_CRASH = re.compile(rf"{CRASHES}/(?P<key>[^/.]+)\.[^/.]+\.json")
 
 
 def _component(text: str) -> str:
@@ -139,6 +146,33 @@ def seal(plan_key: str, shard_id: str) -> str:
 def seal_all(plan_key: str) -> str:
     """Path of the seal of a whole plan; no shard is called ALL."""
     return f"{seals(plan_key)}/ALL.json"
+
+
+def leases(plan_key: str | None = None) -> str:
+    """Folder of all leases, or of one plan's."""
+    return LEASES if plan_key is None else f"{LEASES}/{_component(plan_key)}"
+
+
+def lease(plan_key: str, shard_id: str, epoch: int) -> str:
+    """Path of the lease of a shard; every taking over has the next epoch (from 0)."""
+    return f"{leases(plan_key)}/{_component(shard_id)}.{epoch}.json"
+
+
+def parse_lease(path: str) -> tuple[str, str, int] | None:
+    """Plan key, shard and epoch of a lease's path; None for any other path."""
+    match = _LEASE.fullmatch(path)
+    return None if match is None else (match["plan"], match["shard"], int(match["epoch"]))
+
+
+def crash(key: StageKey | str, death: str) -> str:
+    """Path of the fact that a work was in flight at a certain death."""
+    return f"{CRASHES}/{_component(key)}.{_component(death)}.json"
+
+
+def parse_crash(path: str) -> StageKey | None:
+    """Key of the work that a crash fact speaks of; None for any other path."""
+    match = _CRASH.fullmatch(path)
+    return None if match is None else StageKey(match["key"])
 
 
 def run_file(run_id: str, name: str) -> str:

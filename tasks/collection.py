@@ -16,6 +16,7 @@ from catalogs.prompts import assign_prompts
 from catalogs.shards import ShardId
 from catalogs.store import Store
 from tasks.config import RunConfig
+from tasks.failures import FailureWatch
 from tasks.keychain import COLUMNS, KeyChain
 from tasks.matrix import Cell
 from tasks.shard import Job, Shard
@@ -48,6 +49,8 @@ class Collection:
         self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
         self.works = list(_works(self.chains, self._key_rows))
         self.on_record: Callable[[str], None] = lambda status: None
+        # A fault that is not the paintings' is not one shard's or cell's either.
+        self.watch = FailureWatch(run.execution.max_failure_ratio)
 
     @classmethod
     def open(cls, run: RunConfig) -> Collection:
@@ -132,10 +135,9 @@ class Collection:
         for entry, row in zip(pending, rows, strict=True):
             job = Job(entry.work, row, entry.attempt, entry.stages)
             jobs.setdefault(entry.work.cell, []).append(job)
-        faults: list[str] = []  # a fault that is not the paintings' is not one cell's either
-        return [self._shard(shard_id, cell, jobs[cell], faults) for cell in sorted(jobs)]
+        return [self._shard(shard_id, cell, jobs[cell]) for cell in sorted(jobs)]
 
-    def _shard(self, shard_id: str, cell: int, jobs: list[Job], faults: list[str]) -> Shard:
+    def _shard(self, shard_id: str, cell: int, jobs: list[Job]) -> Shard:
         chain = self.chains[cell]
         recipe = chain.recipe.model_dump_json().encode()
         return Shard(
@@ -155,7 +157,7 @@ class Collection:
             },
             cell=self.cells[cell].label,
             on_record=lambda status: self.on_record(status),
-            faults=faults,
+            watch=self.watch,
         )
 
     @cached_property

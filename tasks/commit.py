@@ -15,7 +15,6 @@ from catalogs import paths
 from catalogs.keys import digest_bytes
 from catalogs.records import Output, Record, commit, utc_now
 from tasks import encode, measure
-from tasks.failures import check_repetition
 from tasks.intermediates import LATENTS, latents_to_bytes
 from tasks.models import resolve_device
 from tasks.shard import Failure, Job, Shard, timed
@@ -68,7 +67,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         torch=_version("torch"),
         **asdict(quality),
     )
-    shard.faults.clear()
+    shard.watch.succeeded()
 
 
 def commit_failure(shard: Shard, failure: Failure) -> None:
@@ -84,7 +83,7 @@ def commit_failure(shard: Shard, failure: Failure) -> None:
         stage_failed=error.stage,
         retryable=error.retryable,
     )
-    check_repetition(shard.faults, error)
+    shard.watch.failed(error)
 
 
 _FROM_CLIP = ("frames_sha256", "width", "height", "frames", "fps", "duration", "codec", "loop")

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import Field, JsonValue, model_validator
 
+from catalogs.storage import Storage
 from epa_core.cards import ModelCard, model_card, proxy_card
 from epa_core.proxy_cards import proxy_settings
 from tasks.animate import Params as AnimateParams
@@ -24,6 +25,7 @@ from tasks.presets import expanded
 from tasks.proxy import Params as ProxyParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
+Protocol = Literal["file", "s3", "gs", "az", "hf"]
 CachedStage = Literal["prepare", "proxy", "distill", "animate"]
 
 
@@ -115,6 +117,9 @@ class Limits(Settings):
     max_pixels: int = Field(100_000_000, ge=1)
     min_side: int = Field(16, ge=1)
     max_aspect: float = Field(3.0, ge=1)
+    require_rights: bool = Field(
+        False, description="refuse works without a licence or rights statement in the catalog"
+    )
 
 
 class Execution(Settings):
@@ -133,6 +138,24 @@ class Execution(Settings):
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
     max_attempts: int = Field(
         3, ge=1, description="tries of a work that failed for a passing cause"
+    )
+    max_failure_ratio: float | None = Field(
+        0.2,
+        gt=0,
+        le=1,
+        description="stop the run when more of its works fail, once 50 have ended; null: never",
+    )
+    lease_seconds: float = Field(
+        600,
+        ge=1,
+        le=86_400,
+        description="another worker takes over the shard of one not heard of for so long",
+    )
+    recycle_after: int | None = Field(
+        None, ge=1, description="work in a process of its own, a new one after so many works"
+    )
+    protocols: tuple[Protocol, ...] = Field(
+        get_args(Protocol), description="where pictures and tables may lie"
     )
     offload: Literal["none", "model", "sequential"] = Field(
         "none", description="parts of the model wait in main memory until they are needed"
@@ -163,6 +186,7 @@ class RunConfig(Recipe):
     matrix: dict[str, list[JsonValue]] = Field(
         {}, description="setting by its dotted name -> values; every combination is made"
     )
+    storage: Storage = Storage()
     execution: Execution = Execution()
 
     @model_validator(mode="before")
@@ -205,6 +229,6 @@ class RunConfig(Recipe):
 RUNTIME_ONLY = frozenset(
     {
         *("preset", "matrix", "catalog", "output", "title", "where", "limit", "columns"),
-        *("prompts", "execution"),
+        *("prompts", "storage", "execution"),
     }
 )

@@ -15,8 +15,31 @@ log = logging.getLogger("epa")
 SAME_FAULT = 20  # failures of one origin in a row that stop a run
 
 
-class RepeatedFault(RuntimeError):
+class RunStopped(RuntimeError):
+    """The run ends before its works do, for the reason said; what is recorded stays recorded."""
+
+
+class RepeatedFault(RunStopped):
     """Works fail one after the other in one way: the fault is not the paintings'."""
+
+
+class FailureWatch:
+    """Looks at how the works of one run end, and stops a run that goes wrong.
+
+    One watch serves all shards and cells of a run; it is told from the finishing thread alone.
+    """
+
+    def __init__(self, max_failure_ratio: float | None = None):
+        self.max_failure_ratio = max_failure_ratio
+        self._faults: list[str] = []  # failures since the last success
+
+    def succeeded(self) -> None:
+        """One more work is done."""
+        self._faults.clear()
+
+    def failed(self, error: ItemError) -> None:
+        """One more work failed for good. Raises RunStopped."""
+        check_repetition(self._faults, error)
 
 
 def as_item_error(error: Exception, stage: str) -> ItemError:

@@ -17,7 +17,7 @@ from catalogs.store import Store
 from epa_core.errors import ItemError
 from tasks import prepare
 from tasks.config import Execution, Recipe
-from tasks.failures import as_item_error, out_of_memory
+from tasks.failures import FailureWatch, as_item_error, out_of_memory
 from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
 from tasks.models import free_memory, resolve_device
 
@@ -67,7 +67,7 @@ class Shard:
     on_record: Callable[[str], None] = lambda status: None
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)  # failures since the last success
+    watch: FailureWatch = field(default_factory=FailureWatch)
 
     @property
     def batch_size(self) -> int:
@@ -80,7 +80,7 @@ class Shard:
         """What counts as a usable painting."""
         from epa_core.media.images import ImageLimits
 
-        return ImageLimits(**self.execution.limits.model_dump())
+        return ImageLimits(**self.execution.limits.model_dump(exclude={"require_rights"}))
 
 
 @dataclass

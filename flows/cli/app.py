@@ -32,7 +32,7 @@ def main() -> None:
     """Entry point of the console script."""
     from catalogs.errors import ConfigError, StoreError
     from epa_core.errors import ItemError, UnsupportedError
-    from tasks.failures import RepeatedFault
+    from tasks.failures import RunStopped
 
     _quiet_defaults()
     try:
@@ -43,7 +43,7 @@ def main() -> None:
     except ItemError as error:
         _say(f"{error.message} [{error.code}]")
         sys.exit(1)
-    except RepeatedFault as error:
+    except RunStopped as error:
         _say(str(error))
         sys.exit(1)
     except StoreError as error:
