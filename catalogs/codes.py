@@ -220,3 +220,8 @@ CODES: Final = {entry.code: entry for entry in _TABLE}
 def retried(code: str) -> bool:
     """Whether a run tries works that failed with ``code`` again by itself."""
     return code in CODES and CODES[code].retried
+
+
+def kind(code: str) -> Kind:
+    """Whose fault ``code`` is; a code of another version counts as the program's."""
+    return CODES[code].kind if code in CODES else "bug"

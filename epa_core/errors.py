@@ -5,15 +5,14 @@ class ItemError(Exception):
     """One painting cannot be finished; every other painting can.
 
     ``code`` is stable (it is stored in the manifest and filtered on), ``message`` is one sentence
-    for a person. ``retryable`` says whether the same input may succeed another time.
+    for a person, ``stage`` where it happened ("": whoever catches it knows).
     """
 
-    def __init__(self, code: str, message: str, *, stage: str = "", retryable: bool = False):
+    def __init__(self, code: str, message: str, *, stage: str = ""):
         super().__init__(message)
         self.code = code
         self.message = message
         self.stage = stage
-        self.retryable = retryable
 
 
 class UnsupportedError(ValueError):

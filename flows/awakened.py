@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from catalogs.codes import kind
 from catalogs.errors import ConfigError
 from catalogs.validation import printable
 from epa_core.awakening import EPASettings, awaken, unread
@@ -79,7 +80,7 @@ def _in_float32_if_need_be(
     try:
         return go(dtype)
     except ItemError as error:
-        if error.code != "numeric" or dtype == "float32":
+        if kind(error.code) != "numeric" or dtype == "float32":
             raise
         reason = error.message
     # Outside of the handler: its traceback would hold the weights.
@@ -130,7 +131,7 @@ def _animated(
         guidance_scale=work.model.guidance_scale,
         extras=[own] if own else None,
     )
-    check_frames(clip, painting)
+    check_frames(clip, painting, card=model_card(work.model.name))
     if cut := unread(pipeline, work.prompt):
         say(f"the model does not read the end of the prompt: {printable(cut)!r}")
     return clip

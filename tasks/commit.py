@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from catalogs import paths
+from catalogs.codes import retried
 from catalogs.keys import digest_bytes
 from catalogs.records import Output, Record, commit, utc_now
 from tasks import encode, measure
@@ -81,7 +82,7 @@ def commit_failure(shard: Shard, failure: Failure) -> None:
         code=error.code,
         message=error.message,
         stage_failed=error.stage,
-        retryable=error.retryable,
+        retryable=retried(error.code),
     )
     shard.watch.failed(error)
 
@@ -122,10 +123,13 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
         code_version=_version("epa"),
         device=resolve_device(shard.execution.device),
         worker=_worker(),
+        crash_count=job.crashes,
+        started_at=shard.in_flight.started_at(job),
         finished_at=utc_now(),
         **facts,
     )
     stands = commit(shard.store, record)
+    shard.in_flight.end(job)
     shard.records.append(stands)
     shard.counts[stands.status] += 1
     shard.on_record(stands.status)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
     from epa_core.awakening import CallSettings, EPASettings, Seed
+    from epa_core.cards import ModelCard
 
 
 @dataclass
@@ -55,7 +56,9 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
         _animate_missing(shard, entries, model)
         frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
     for entry, clip in zip(entries, frames, strict=True):
-        check_frames(clip, entry.source.painting)  # before any latents go: a failure is tried again
+        check_frames(
+            clip, entry.source.painting, shard.recipe.card
+        )  # before any latents go: a failure is tried again
     for entry, clip in zip(entries, frames, strict=True):
         entry.frames = clip
         entry.prompt_cut = unread(model.pipeline, entry.job.prompt)
@@ -109,15 +112,21 @@ def slice_vae(shard: Shard) -> bool:
     return True
 
 
-def check_frames(frames: np.ndarray, painting: PIL.Image.Image) -> None:
-    """ItemError ``numeric`` where a frame [H, W, 3] is black and the painting is not.
+def check_frames(frames: np.ndarray, painting: PIL.Image.Image, card: ModelCard) -> None:
+    """ItemError where frames [F, H, W, 3] are no video of the painting, though it has contrast.
 
-    That is how overflow in a VAE ends: values that are no numbers become 0.
+    ``numeric`` for a black frame: that is how overflow in a VAE ends, values that are no numbers
+    become 0. ``frozen_video`` where all frames of a neural model are the same bytes; the preview
+    model may stand still, where nothing in the picture can move.
     """
-    darkest = min(int(frame.max()) for frame in frames)
-    brightest = int(np.asarray(painting).max())
+    pixels = np.asarray(painting)
+    darkest, brightest = min(int(frame.max()) for frame in frames), int(pixels.max())
     if darkest <= _BLACK < brightest - 2 * _BLACK:
         raise ItemError("numeric", "the model produced a black frame")
+    plain = int(np.ptp(pixels, axis=(0, 1)).max()) <= 2 * _BLACK  # of one colour
+    still = len(frames) > 1 and all(np.array_equal(frame, frames[0]) for frame in frames[1:])
+    if card.weights and still and not plain:
+        raise ItemError("frozen_video", f"all {len(frames)} frames of the model are the same")
 
 
 _BLACK = 4  # levels of 255

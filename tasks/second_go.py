@@ -1,10 +1,11 @@
-"""A second go, in float32, at the works that half precision turned into no numbers or black."""
+"""A second go, in float32, at the works that half precision turned into no video."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from catalogs.codes import kind
 from epa_core.errors import ItemError, UnsupportedError
 from tasks.commit import commit_failure
 from tasks.failures import out_of_memory
@@ -15,9 +16,9 @@ Go = Callable[[Shard], list[Failure]]
 
 
 def wants_float32(shard: Shard, failure: Failure) -> bool:
-    """Whether the failure is one of half precision: overflow, in the model or the proxy maker."""
+    """Whether half precision may be to blame: overflow or rounding, in model or proxy maker."""
     of = shard.recipe.proxy if failure.error.stage == "proxy" else shard.recipe.model
-    return failure.error.code == "numeric" and not shard.strict and of.dtype != "float32"
+    return kind(failure.error.code) == "numeric" and not shard.strict and of.dtype != "float32"
 
 
 def second_go(

@@ -12,12 +12,13 @@ from local_runner import run_locally
 from paintings import PROMPTS, tiny_run, write_paintings
 from PIL import Image
 
-from catalogs.errors import ConfigError, StoreError
-from epa_core.errors import ItemError, UnsupportedError
+from catalogs.errors import StoreError
+from epa_core.cards import model_card
+from epa_core.errors import ItemError
 from epa_core.models.preview import PreviewPipeline
 from tasks.collection import Collection
 from tasks.compute import check_frames
-from tasks.failures import RepeatedFault, as_item_error
+from tasks.failures import RepeatedFault
 from tasks.shard import Failure, split_on_failure
 
 torch.set_num_threads(1)
@@ -110,10 +111,10 @@ def test_a_black_video_of_a_bright_painting_is_no_video(
 
 
 def test_a_black_painting_may_stay_black() -> None:
-    black = Image.new("RGB", (8, 8))
-    check_frames(np.zeros((2, 8, 8, 3), np.uint8), black)
+    black, card = Image.new("RGB", (8, 8)), model_card("preview")
+    check_frames(np.zeros((2, 8, 8, 3), np.uint8), black, card)
     with pytest.raises(ItemError, match="black"):
-        check_frames(np.zeros((2, 8, 8, 3), np.uint8), Image.new("RGB", (8, 8), "grey"))
+        check_frames(np.zeros((2, 8, 8, 3), np.uint8), Image.new("RGB", (8, 8), "grey"), card)
 
 
 def test_a_single_work_too_large_is_tried_once_more_with_less_memory() -> None:
@@ -232,35 +233,3 @@ def test_a_damaged_record_is_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     summary, collection = run_locally(run)
     assert summary.counts == {"done": 3}
     assert collection.finished_summary() is not None
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "retryable"),
-    [
-        (ItemError("truncated", "x"), "truncated", False),
-        (FileNotFoundError("x"), "missing_file", False),
-        (PermissionError("x"), "unreadable_file", False),
-        (StoreError("x"), "store_error", True),
-        (ConfigError("x"), "bad_reference", False),
-        (torch.OutOfMemoryError("x"), "cuda_oom", True),
-        (RuntimeError("CUDNN_STATUS_ALLOC_FAILED"), "cuda_oom", True),
-        (MemoryError("x"), "host_oom", True),
-        (ValueError("x"), "unexpected", False),
-    ],
-)
-def test_what_an_error_means(error: Exception, code: str, retryable: bool) -> None:
-    judged = as_item_error(error, "prepare")
-    assert (judged.code, judged.retryable, judged.stage) == (code, retryable, "prepare")
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        UnsupportedError("prepare.multiple does not fit"),
-        RuntimeError("CUDA error: device-side assert triggered"),
-        RuntimeError("CUDA error: unspecified launch failure"),
-    ],
-)
-def test_what_a_process_cannot_survive_is_raised(error: Exception) -> None:
-    with pytest.raises(type(error)):
-        as_item_error(error, "animate")
