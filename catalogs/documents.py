@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from catalogs.errors import StoreError
+from catalogs.errors import DamagedError
 
 TYPE = "application/json"
 
@@ -17,15 +17,15 @@ def encode(value: Mapping[str, Any]) -> bytes:
 def decode(data: bytes, path: str, **kinds: type) -> dict[str, Any]:
     """Read the document stored at `path`; `kinds` are the fields it must have and their types.
 
-    StoreError in one sentence for damaged bytes.
+    DamagedError in one sentence for damaged bytes.
     """
     try:
         value = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise StoreError(f"{path} is damaged, it is no JSON: {error}") from error
+        raise DamagedError(f"{path} is damaged, it is no JSON: {error}") from error
     if not isinstance(value, dict):
-        raise StoreError(f"{path} is damaged: it is no JSON object.")
+        raise DamagedError(f"{path} is damaged: it is no JSON object.")
     for name, kind in kinds.items():
         if not isinstance(value.get(name), kind):
-            raise StoreError(f"{path} is damaged: {name} is missing or of another type.")
+            raise DamagedError(f"{path} is damaged: {name} is missing or of another type.")
     return value

@@ -10,3 +10,7 @@ class ConfigError(ValueError):
 
 class StoreError(OSError):
     """The object store did not answer as it must; the work already committed stays committed."""
+
+
+class DamagedError(StoreError):
+    """An object of a collection's state is not what was written; `epa rebuild` moves it aside."""

@@ -15,7 +15,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from catalogs import paths
-from catalogs.errors import StoreError
+from catalogs.errors import DamagedError, StoreError
 from catalogs.store import Store
 
 SCHEMA_VERSION = 1
@@ -272,7 +272,7 @@ def from_parquet(
 ) -> Any:
     """Read a manifest file of any schema version, all columns of this one or only those named.
 
-    StoreError in one sentence, which names `path`, for a file that is damaged.
+    DamagedError in one sentence, which names `path`, for a file that is damaged.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -286,4 +286,4 @@ def from_parquet(
     # Arrow's own errors, and what its Python parts make of damaged names and types.
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise StoreError(f"{path} is damaged, it is no readable manifest: {reason}") from error
+        raise DamagedError(f"{path} is damaged, it is no readable manifest: {reason}") from error

@@ -72,13 +72,18 @@ class Collection:
         """Every fact recorded so far in the store."""
         return load(self.store)
 
+    @property
+    def shard_size(self) -> int:
+        """Paintings in one shard."""
+        return max(self.run.execution.shard_size, self.table.num_rows // _MOST_SHARDS)
+
     @cached_property
     def plan(self) -> Plan:
         """What is to be done, and why."""
         return make_plan(
             self.works,
             self.ledger,
-            shard_size=max(self.run.execution.shard_size, self.table.num_rows // _MOST_SHARDS),
+            shard_size=self.shard_size,
             max_attempts=self.run.execution.max_attempts,
             material_of=self.material,
             varied=[in_material(name) for name in self.run.matrix],

@@ -30,7 +30,7 @@ app.add_typer(catalog.app, name="catalog")
 
 def main() -> None:
     """Entry point of the console script."""
-    from catalogs.errors import ConfigError, StoreError
+    from catalogs.errors import ConfigError, DamagedError, StoreError
     from epa_core.errors import ItemError, UnsupportedError
     from tasks.failures import RunStopped
 
@@ -45,6 +45,9 @@ def main() -> None:
         sys.exit(1)
     except RunStopped as error:
         _say(str(error))
+        sys.exit(1)
+    except DamagedError as error:
+        _say(f"{str(error).rstrip('.')}; mend the collection with: epa rebuild OUT")
         sys.exit(1)
     except StoreError as error:
         _say(f"{error} (what was recorded stays recorded; run the same command again)")
