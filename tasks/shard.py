@@ -205,8 +205,16 @@ def keep_picture(
 
 
 def check_prompt(shard: Shard, job: Job) -> None:
-    """Refuse a work without a prompt, or with one no model can read. Raises ItemError."""
-    prompt = job.row["prompt"]
+    """Refuse a work by its row: without a prompt, one no model can read, no rights where asked.
+
+    Raises ItemError.
+    """
+    prompt, rights = job.row["prompt"], (job.row["license"], job.row["rights_statement"])
+    asked = shard.execution.limits.require_rights
+    if asked and not any(text and text.strip() for text in rights):
+        raise ItemError(
+            "no_rights", "the catalog names neither licence nor rights statement", stage="prepare"
+        )
     if not prompt:
         raise ItemError("empty_prompt", "the work has no motion prompt", stage="prepare")
     longest = max(len(prompt), len(job.proxy_prompt))
