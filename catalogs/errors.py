@@ -9,8 +9,10 @@ class ConfigError(ValueError):
 
 
 class StoreError(OSError):
-    """The object store did not answer as it must; the work already committed stays committed."""
+    """The object store did not answer as it must; the work already committed stays committed.
 
+    `kind` says what happened last: `store_5xx` (an answer of the server's own fault, throttling
+    included), `store_timeout`, `dns`, or `store_error` for all else.
+    """
 
-class DamagedError(StoreError):
-    """An object of a collection's state is not what was written; `epa rebuild` moves it aside."""
+    kind: str = "store_error"

@@ -22,7 +22,7 @@ from catalogs.addresses import (
     plain_stat,
     read_plain,
 )
-from catalogs.errors import ConfigError, StoreError
+from catalogs.errors import ConfigError, StoreError, TooManyBytes
 
 BATCH_ROWS = 16
 # Batches kept per open row group, so that readers a few rows apart do not start over.
@@ -35,42 +35,51 @@ _large_lock = threading.Lock()
 _PLAIN_ERRORS = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
 
-def read_image(uri: str, root: str | None = None) -> bytes:
+def read_image(uri: str, root: str | None = None, *, max_bytes: int | None = None) -> bytes:
     """The bytes of an image: a path, a file:// or fsspec URL, or a parquet:// reference.
 
     Relative paths are taken below `root` (a folder or URL). Raises FileNotFoundError for what is
     not there, PermissionError for what may not be read, StoreError when the store does not answer
     (after several tries), ConfigError for an address that `check_address` refuses and for a pipe
-    or device.
+    or device, TooManyBytes for more than `max_bytes`: a file of that size is not read.
     """
     if uri.startswith(PARQUET):
         ref = parse_ref(uri)
-        return _read_ref(replace(ref, path=check_address(join(ref.path, root))))
-    return read_file(join(uri, root))
+        return _read_ref(replace(ref, path=check_address(join(ref.path, root))), max_bytes)
+    return read_file(join(uri, root), max_bytes)
 
 
-def read_file(uri: str) -> bytes:
+def read_file(uri: str, max_bytes: int | None = None) -> bytes:
     """All bytes of a path or URL; errors as `read_image`."""
     check_address(uri)
     try:
-        return retries.attempt(lambda: _read_whole(uri), f"reading {uri!r}", expected=_PLAIN_ERRORS)
+        return retries.attempt(
+            lambda: _read_whole(uri, max_bytes), f"reading {uri!r}", expected=_PLAIN_ERRORS
+        )
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no image at {uri!r}") from error
     except PermissionError as error:
         raise PermissionError(error.errno or EACCES, f"{uri!r} may not be read") from error
     except (IsADirectoryError, NotADirectoryError, ValueError) as error:
         # ValueError: a NUL in the path.
-        if isinstance(error, ConfigError):
+        if isinstance(error, ConfigError | TooManyBytes):
             raise
         raise FileNotFoundError(f"no image file at {uri!r}: {error}") from error
 
 
-def _read_whole(uri: str) -> bytes:
+def _read_whole(uri: str, max_bytes: int | None) -> bytes:
     path = local_path(uri)
     if path is not None:
+        _check_bytes(plain_stat(path).st_size, max_bytes)
         return read_plain(path)
     with open_url(uri) as stream:
+        _check_bytes(getattr(stream, "size", None) or 0, max_bytes)
         return bytes(stream.read())
+
+
+def _check_bytes(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise TooManyBytes(f"the file has {size} bytes; {most} are allowed")
 
 
 class _RowGroup:
@@ -133,19 +142,21 @@ def _open_group(path: str, row_group: int, column: str, _stamp: object) -> _RowG
     return _RowGroup(ParquetRef(path, row_group, 0, column))
 
 
-def _read_ref(ref: ParquetRef) -> bytes:
+def _read_ref(ref: ParquetRef, max_bytes: int | None) -> bytes:
     where = ref.uri()
     try:
         value = retries.attempt(lambda: _ref_value(ref), f"reading {where}", expected=_PLAIN_ERRORS)
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise FileNotFoundError(f"no image at {where}") from error
     if isinstance(value, bytes):
-        return value
-    data, name = (value or {}).get("bytes"), (value or {}).get("path")
-    if data:
+        data, name = value, None
+    else:
+        data, name = (value or {}).get("bytes"), (value or {}).get("path")
+    if data or isinstance(value, bytes):
+        _check_bytes(len(data), max_bytes)
         return bytes(data)
     if name:
-        return read_file(join(name, ref.path.rpartition("/")[0] or "."))
+        return read_file(join(name, ref.path.rpartition("/")[0] or "."), max_bytes)
     raise FileNotFoundError(f"no image at {where}: the row is empty")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from catalogs.errors import ConfigError
+from catalogs.errors import ConfigError, TooManyBytes
 from catalogs.images import read_image
 from epa_core.errors import ItemError
 
@@ -33,10 +33,11 @@ MASK = Beside("mask", "the mask", "prepare")
 PROXY = Beside("proxy", "the given proxy", "proxy")
 
 
-def read_beside(row: Mapping[str, Any], kind: Beside) -> bytes:
+def read_beside(row: Mapping[str, Any], kind: Beside, limits: ImageLimits | None = None) -> bytes:
     """The bytes at the catalog's address, the same that were there when it was built.
 
-    Raises ItemError ``no_mask`` or ``no_proxy``, ``unreadable_file``, ``bad_reference``, and
+    Raises ItemError ``no_mask`` or ``no_proxy``, ``unreadable_file``, ``bad_reference``,
+    ``too_large`` beyond the ``limits``, and
     ``source_changed`` where the catalog knows another SHA-256; StoreError as ``read_image``.
     """
 
@@ -44,11 +45,14 @@ def read_beside(row: Mapping[str, Any], kind: Beside) -> bytes:
         return ItemError(code, f"{kind.what}{message}", stage=kind.stage)
 
     try:
-        data = read_image(row[f"{kind.column}_uri"])
+        most = limits.max_bytes if limits else None
+        data = read_image(row[f"{kind.column}_uri"], max_bytes=most)
     except FileNotFoundError:
         raise failure(f"no_{kind.column}", " is not where the catalog says") from None
     except PermissionError:
         raise failure("unreadable_file", " may not be read") from None
+    except TooManyBytes as error:
+        raise failure("too_large", f": {error}") from error
     except ConfigError as error:
         raise failure("bad_reference", f": {error}") from error
     known = dict(row["extra"] or ()).get(f"{kind.column}_sha256")

@@ -114,6 +114,7 @@ class Prompts(Settings):
 class Limits(Settings):
     """Which pictures are accepted; a refused one is recorded with its reason."""
 
+    max_bytes: int = Field(1_000_000_000, ge=1, description="of a picture's file")
     max_pixels: int = Field(100_000_000, ge=1)
     min_side: int = Field(16, ge=1)
     max_aspect: float = Field(3.0, ge=1)

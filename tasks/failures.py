@@ -9,7 +9,7 @@ import traceback
 from collections import Counter
 
 from catalogs.codes import CODES, kind, retried
-from catalogs.errors import ConfigError, StoreError
+from catalogs.errors import ConfigError, StoreError, TooManyBytes
 from epa_core.errors import ItemError, UnsupportedError
 
 log = logging.getLogger("epa")
@@ -123,6 +123,7 @@ def as_item_error(error: Exception, stage: str) -> ItemError:
 _KNOWN: tuple[tuple[type[Exception], str, str | None], ...] = (
     (FileNotFoundError, "missing_file", "the picture is not where the catalog says"),
     (PermissionError, "unreadable_file", "the picture may not be read"),
+    (TooManyBytes, "too_large", None),
     (ConfigError, "bad_reference", None),  # of one row: to the web, or to nothing
 )
 

@@ -23,7 +23,7 @@ def own_arguments(shard: Shard, job: Job, source: Source) -> dict[str, Any]:
     read = shard.recipe.card.per_work
     own: dict[str, Any] = {}
     if "mask_uri" in read and job.row["mask_uri"]:
-        data, original = read_beside(job.row, MASK), (source.width, source.height)
+        data, original = read_beside(job.row, MASK, shard.limits), (source.width, source.height)
         own["mask_image"] = mask(data, source.painting.size, original, shard.limits)
     if "motion_strength" in read and job.row["motion_strength"]:
         own["motion_strength"] = _strength(job.row["motion_strength"])

@@ -132,7 +132,7 @@ def load_painting(
         width, height = (int(facts[name]) for name in ("width", "height"))
         return Source(painting, facts["sha256"], int(facts["bytes"]), width, height)
     with timed(seconds, "t_fetch"):
-        data = read_image(job.row["image_uri"])
+        data = read_image(job.row["image_uri"], max_bytes=shard.limits.max_bytes)
     with timed(seconds, "t_prepare"):
         source = _prepared(shard, job, data, stage)
     facts = {"sha256": source.sha256, "bytes": str(source.bytes)}

@@ -50,8 +50,12 @@ _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What counts as a usable painting: pixels in all, shorter side (px), longer over shorter."""
+    """What counts as a usable painting.
 
+    Bytes of its file, pixels in all, shorter side (px), longer side over shorter.
+    """
+
+    max_bytes: int = 1_000_000_000
     max_pixels: int = 100_000_000
     min_side: int = 16
     max_aspect: float = 3.0

@@ -164,7 +164,7 @@ def test_pictures_that_cannot_be_reached_stop_the_run(
 ) -> None:
     from tasks import shard
 
-    def away(uri: str) -> bytes:
+    def away(uri: str, **_: object) -> bytes:
         raise StoreError("the network is away")
 
     run = tiny_run(write_paintings(tmp_path / "in", 30), tmp_path / "out")
