@@ -144,5 +144,6 @@ def _take_proxy(shard: Shard, entry: Awakening) -> None:
         return
     if not job.row["proxy_uri"]:
         raise ItemError("no_proxy", "the catalog names no proxy for this work", stage="proxy")
-    data, original = read_beside(job.row, PROXY, shard.limits), (entry.source.width, entry.source.height)
+    data = read_beside(job.row, PROXY, shard.limits)
+    original = (entry.source.width, entry.source.height)
     entry.proxy = proxy.given(data, size, original, shard.limits)
