@@ -8,6 +8,10 @@ class ConfigError(ValueError):
     """
 
 
+class TooManyBytes(ValueError):
+    """A file larger than its reader wants; nothing of it, or no more than that, was read."""
+
+
 class StoreError(OSError):
     """The object store did not answer as it must; the work already committed stays committed.
 
@@ -16,3 +20,7 @@ class StoreError(OSError):
     """
 
     kind: str = "store_error"
+
+
+class DamagedError(StoreError):
+    """An object of a collection's state is not what was written; `epa rebuild` moves it aside."""
