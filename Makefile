@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test bench lint types check fix clean
+.PHONY: help demo test test-faults bench lint types check fix clean
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
+
+test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
+	$(BIN)/python -m pytest tests/faults --faults
 
 bench: $(STAMP)  ## measure the machinery; prints a table
 	$(BIN)/python -m benchmarks

@@ -19,3 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=Path(__file__).parent / "golden",
         help="folder KIND/CASE/ of recorded cases that tests/conformance checks",
     )
+    parser.addoption("--faults", action="store_true", help="run the long tests of faults, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the long tests of faults to `make test-faults`, whatever `-m` chooses beside them."""
+    if config.getoption("--faults"):
+        return
+    long = [item for item in items if item.get_closest_marker("faults")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if not item.get_closest_marker("faults")]

@@ -1,4 +1,4 @@
-"""kill -9 in the middle: no work lost, none twice, every file whole, little redone."""
+"""SIGKILL at random moments: no work lost, none twice, every file whole, little redone."""
 
 from __future__ import annotations
 
@@ -7,42 +7,43 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
-from kills import _start, check, kill_and_resume
-from paintings import TINY, write_paintings
+import workers
+from fault_table import FaultTable
+from kills import IN_FLIGHT, kill_and_resume
+from paintings import write_paintings
+from promise import check
+
+RunFile = Callable[..., Path]
 
 
-def run_file(tmp_path: Path, count: int, **execution: int) -> Path:
-    write_paintings(tmp_path / "in", count)
-    tree = {**TINY, "catalog": "in", "output": "out"}
-    tree["execution"] = {**TINY["execution"], "shard_size": 6, **execution}
-    file = tmp_path / "RUN.yaml"
-    file.write_text(yaml.safe_dump(tree))
-    return file
+def test_twelve_kills_of_three_workers_on_one_shard(run_file: RunFile, table: FaultTable) -> None:
+    file = run_file(12, execution={"shard_size": 12})
+    outcome, kills = kill_and_resume(file, 12, seed=0, count=3)
+    assert kills >= 10
+    table.keep("12 random SIGKILLs, 3 workers, 1 shard", outcome, kills, redone=IN_FLIGHT)
 
 
-@pytest.mark.slow
-def test_kill_nine_loses_nothing(tmp_path: Path) -> None:
-    outcome = kill_and_resume(run_file(tmp_path, 20), tmp_path / "trace", kills=4, seed=0)
-    assert outcome.kills >= 3
-    assert (outcome.lost, outcome.twice, outcome.damaged) == (0, 0, 0)
-    assert outcome.rows == outcome.works == 20
-    # In flight at a kill: one batch in the model, two results waiting, one being encoded.
-    assert outcome.redone <= outcome.kills * (2 + 2 + 1)
+@pytest.mark.faults
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_two_hundred_kills_on_one_shard(run_file: RunFile, table: FaultTable, count: int) -> None:
+    file = run_file(160, execution={"shard_size": 160})
+    outcome, kills = kill_and_resume(file, 200, seed=count, count=count, slow=0.2)
+    assert kills == 200
+    name = f"200 random SIGKILLs, {count} worker{'s' * (count > 1)}, 1 shard"
+    table.keep(name, outcome, kills, redone=IN_FLIGHT)
 
 
-@pytest.mark.slow
-def test_two_workers_on_one_collection_are_harmless(tmp_path: Path) -> None:
-    file, trace = run_file(tmp_path, 12), tmp_path / "trace"
-    workers = [_start(file, trace) for _ in range(2)]
-    assert [worker.wait(300) for worker in workers] == [0, 0]
-    outcome = check(file, trace)
-    # Both may have computed a work, and both results are kept; the manifest shows one of them.
-    assert (outcome.lost, outcome.damaged) == (0, 0)
-    assert outcome.rows == 12
+def test_two_workers_on_one_shard_share_nothing(run_file: RunFile, table: FaultTable) -> None:
+    file = run_file(8, execution={"shard_size": 8})
+    trace = file.parent / "trace"
+    team = [workers.start(file, EPA_FAULTS_TRACE=str(trace)) for _ in range(2)]
+    assert [workers.ended(worker) for worker in team] == [0, 0]
+    table.keep("2 workers on 1 shard, nobody killed", check(file, trace), 0)
 
 
 @pytest.mark.slow

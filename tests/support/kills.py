@@ -1,121 +1,60 @@
-"""Kills a run with SIGKILL at random moments and checks what is left. Also used by the benchmark.
-
-As a program it is the run that gets killed: the local runner, with a trace of computed works.
-"""
+"""Kills the workers of a run with SIGKILL at random moments. Also used by the benchmark."""
 
 from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
-from local_runner import run_locally
+import workers
+from promise import Outcome, check
 
-from catalogs.keys import digest_bytes
-from tasks import animate_pass
-from tasks.collection import Collection
-from tasks.runfile import load_run_file
+IN_FLIGHT = 1 + 2  # works that a death costs at most: a batch in the model, and a queue behind it
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a killed and resumed collection came to."""
+def kill_and_resume(
+    run_file: Path, kills: int, *, seed: int, count: int = 1, slow: float = 0.1
+) -> tuple[Outcome, int]:
+    """Keep ``count`` workers at a run, kill one of them ``kills`` times, then let it end.
 
-    works: int
-    rows: int
-    lost: int
-    twice: int
-    damaged: int
-    kills: int
-    computed: int  # computations, of which `works` were needed
-
-    @property
-    def redone(self) -> int:
-        """Computations that a kill made necessary again."""
-        return self.computed - self.works
-
-
-def kill_and_resume(run_file: Path, trace: Path, kills: int, seed: int) -> Outcome:
-    """Start the run, kill it at a random moment of its work, ``kills`` times; then let it end."""
+    Gives back what the collection came to and how many were killed: fewer where the works ran out.
+    Each call of the model takes ``slow`` seconds longer, so that there is something to kill.
+    """
     rng = random.Random(seed)
-    done = 0
+    trace, log = run_file.parent / "trace", run_file.parent / "log"
+    env = {"EPA_FAULTS_TRACE": str(trace), "EPA_FAULTS_SLOW": str(slow)}
+    team = [workers.start(run_file, log=log, **env) for _ in range(count)]
+    done, seen = 0, 0
     while done < kills:
-        before = _objects(run_file)
-        process = _start(run_file, trace)
-        while process.poll() is None and _objects(run_file) == before:
-            time.sleep(0.002)  # until it writes: killing the imports proves nothing
-        time.sleep(rng.uniform(0, 0.5))
-        process.send_signal(signal.SIGKILL)
-        if process.wait() == 0:
-            break  # it ended before the signal: nothing is left to kill
+        seen = _wait_for_progress(trace, seen, team)
+        time.sleep(rng.uniform(0, 2 * slow))
+        place = rng.randrange(count)
+        victim = team[place]
+        victim.kill()
+        victim.join()
+        if victim.exitcode == 0:
+            break  # it had ended: nothing is left to kill
+        if victim.exitcode != -signal.SIGKILL:
+            raise RuntimeError(f"a worker failed by itself: {log.read_text()}")
         done += 1
-    last = _start(run_file, trace)
-    if last.wait(300) != 0:
-        raise RuntimeError("the run that nobody killed failed")
-    return check(run_file, trace, done)
+        team[place] = workers.start(run_file, log=log, **env)
+    codes = [workers.ended(worker, 300) for worker in team]
+    codes.append(workers.ended(workers.start(run_file, log=log, **env), 300))
+    if any(codes):
+        raise RuntimeError(f"workers that nobody killed failed: {log.read_text()}")
+    return check(run_file, trace), done
 
 
-def check(run_file: Path, trace: Path, kills: int = 0) -> Outcome:
-    """Every work in exactly one row, every file whole."""
-    collection = Collection.open(load_run_file(str(run_file)))
-    keys = [work.key for work in collection.works]
-    # Every row there is: the ledger's own table would show one per work whatever happened. One
-    # record may stand in a part and, after a crash, beside it; two records of one work may not.
-    results = {
-        (row["item_id"], row["attempt"], row["finished_at"])
-        for row in collection.ledger.columns().to_pylist()
-        if row["status"] == "done"
-    }
-    seen = Counter(item for item, _, _ in results)
-    rows = collection.ledger.table().to_pylist()
-    damaged = 0
-    for row in rows:
-        for output in row["outputs"]:
-            data = collection.store.get(output["path"])
-            damaged += data is None or digest_bytes(data) != output["sha256"]
-    return Outcome(
-        works=len(keys),
-        rows=len(rows),
-        lost=len(keys) - len(seen),
-        twice=sum(count - 1 for count in seen.values()),
-        damaged=damaged,
-        kills=kills,
-        computed=_lines(trace),
-    )
-
-
-def _start(run_file: Path, trace: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, str(run_file), str(trace)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
-
-
-def _objects(run_file: Path) -> int:
-    return sum(1 for _ in (run_file.parent / "out").rglob("*"))
-
-
-def _lines(trace: Path) -> int:
-    return trace.read_bytes().count(b"\n") if trace.exists() else 0
-
-
-def _main(run_file: str, trace: str) -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    compute = animate_pass.compute_batch
-
-    def traced(shard, entries):  # type: ignore[no-untyped-def]  # as compute_batch
-        with Path(trace).open("a") as file:
-            file.writelines(f"{entry.job.work.item_id}\n" for entry in entries)
-        return compute(shard, entries)
-
-    animate_pass.compute_batch = traced
-    run_locally(load_run_file(run_file))
-
-
-if __name__ == "__main__":
-    _main(*sys.argv[1:])
+def _wait_for_progress(
+    trace: Path, seen: int, team: list[workers.ForkServerProcess], seconds: float = 60
+) -> int:
+    """Until one more work is begun: killing what only starts proves little."""
+    end = time.monotonic() + seconds
+    while True:
+        size = trace.stat().st_size if trace.exists() else 0
+        if size != seen or any(worker.exitcode is not None for worker in team):
+            return size
+        if time.monotonic() > end:
+            raise TimeoutError(f"no work was begun within {seconds} s")
+        time.sleep(0.002)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from tasks.config import RunConfig
@@ -54,3 +55,12 @@ def _merged(tree: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
         both = isinstance(old, dict) and isinstance(value, dict)
         result[name] = _merged(old, value) if both else value  # type: ignore[arg-type]
     return result
+
+
+def write_run_file(folder: Path, count: int, output: str = "out", **settings: Any) -> Path:
+    """``count`` paintings in `in` and a toy-size run over them in `RUN.yaml`; its path."""
+    write_paintings(folder / "in", count)
+    file = folder / "RUN.yaml"
+    tree = _merged({**TINY, "catalog": "in", "output": output}, settings)
+    file.write_text(yaml.safe_dump(tree))
+    return file

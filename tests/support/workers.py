@@ -1,0 +1,156 @@
+"""Processes of a run that tests may kill: forked from one that has paid for the imports."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any, NamedTuple
+
+SUPPORT = Path(__file__).parent
+ROOT = SUPPORT.parent.parent
+# What a run loads late: a forked child finds it loaded.
+LATE = ("epa_core.awakening", "epa_core.models.preview", "epa_core.proxies.preview")
+LATE += ("epa_core.metrics.quality", "epa_core.media.video", "epa_core.media.gif")
+LATE += ("catalogs.store_local", "catalogs.store_remote", "s3fs", "diffusers", "scipy.ndimage")
+VERBS = ("get", "put", "create", "list", "delete", "head")
+
+
+class Death(NamedTuple):
+    """When a process kills itself: at its ``number``-th storage call, before or after it acted."""
+
+    number: int
+    after: bool
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a run's processes under test: hooks, one thread, no stray server."""
+    path = os.pathsep.join(map(str, (SUPPORT / "hooks", SUPPORT, ROOT)))
+    return {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", **more}
+
+
+def start(
+    run_file: Path,
+    *,
+    death: Death | None = None,
+    clock: float | Path | None = None,
+    log: Path | None = None,
+    **env: str,
+) -> ForkServerProcess:
+    """A new process at work on a run file; its ``exitcode`` is 0 when the run ended.
+
+    ``clock`` is how many seconds its clock is wrong, or a file that says so at each look.
+    """
+    given = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    arguments = (str(run_file), death, clock, str(log) if log else None, {**given, **env})
+    process = _context().Process(target=_work, args=arguments)
+    process.start()
+    return process
+
+
+def ended(process: ForkServerProcess, seconds: float = 120) -> int:
+    """Wait for a process to end by itself; its exit code."""
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        raise TimeoutError(f"the run did not end within {seconds} s")
+    return process.exitcode
+
+
+def _context() -> multiprocessing.context.ForkServerContext:
+    """The context whose server forks the workers; its environment is that of the first call."""
+    context = multiprocessing.get_context("forkserver")
+    before = os.environ.get("PYTHONPATH")
+    os.environ.update(PYTHONPATH=environment()["PYTHONPATH"], OMP_NUM_THREADS="1")
+    try:
+        context.set_forkserver_preload(["workers_preload"])
+        multiprocessing.forkserver.ensure_running()  # type: ignore[attr-defined]
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+    return context
+
+
+def _work(
+    run_file: str,
+    death: Death | None,
+    clock: float | Path | None,
+    log: str | None,
+    env: Mapping[str, str],
+) -> None:
+    """The whole run in this process, without Prefect."""
+    os.environ.update(env)
+    if log:
+        handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(handle, 1)
+        os.dup2(handle, 2)
+    from local_runner import run_locally
+
+    from tasks.runfile import load_run_file
+
+    if clock is not None:
+        set_clock(clock)
+    if death is not None:
+        die_at(death)
+    run_locally(load_run_file(run_file))
+
+
+def die_at(death: Death) -> None:
+    """Let this process kill itself at a storage call of its own, before or after it acted."""
+    from catalogs.store import Store
+    from catalogs.store_local import LocalStore
+    from catalogs.store_remote import RemoteStore
+
+    lock, calls = threading.Lock(), 0
+
+    def dying(verb: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*arguments: Any, **named: Any) -> Any:
+            nonlocal calls
+            with lock:
+                calls += 1
+                number = calls
+            if number == death.number and not death.after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                return verb(*arguments, **named)
+            finally:
+                if number == death.number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        return act
+
+    for kind in (Store, LocalStore, RemoteStore):
+        for name in VERBS:
+            if name in vars(kind):
+                setattr(kind, name, dying(vars(kind)[name]))
+
+
+def set_clock(offset: float | Path) -> None:
+    """Let the wall clock of this process be wrong; timers and the files' times stay right."""
+    import datetime
+
+    right = time.time
+
+    def now() -> float:
+        if isinstance(offset, Path):
+            return right() + (float(offset.read_text()) if offset.exists() else 0.0)
+        return right() + offset
+
+    class Wrong(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
+            return datetime.datetime.fromtimestamp(now(), tz)
+
+    time.time = now
+    ours = ("catalogs", "tasks", "flows")
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in ours and vars(module).get("datetime") is datetime.datetime:
+            module.datetime = Wrong  # type: ignore[attr-defined]
