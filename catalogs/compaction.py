@@ -10,7 +10,8 @@ a slower worker's result later. Rows of records still there may be in the snapsh
 from datetime import UTC, datetime, timedelta
 
 from catalogs import documents, paths
-from catalogs.facts import Ledger, load
+from catalogs.facts import Ledger
+from catalogs.loading import load
 from catalogs.records import to_parquet, utc_text
 from catalogs.rows import best_rows
 from catalogs.store import Store
@@ -33,8 +34,7 @@ def compact(
     moment = now or datetime.now(UTC)
     ledger = load(store)
     sources = ledger.sources
-    oldest = utc_text(moment - grace)
-    expired = {path for path, since in sources.covered.items() if since < oldest}
+    expired = superfluous(ledger, moment - grace)
     fresh = sources.parts
     if len(fresh) < max(least, 1):
         store.delete(expired)
@@ -51,6 +51,12 @@ def compact(
         return None
     store.delete(expired)
     return seq
+
+
+def superfluous(ledger: Ledger, before: datetime) -> set[str]:
+    """Objects of the manifest that a snapshot has covered since before a moment."""
+    oldest = utc_text(before)
+    return {path for path, since in ledger.sources.covered.items() if since < oldest}
 
 
 def _snapshot(ledger: Ledger) -> bytes:

@@ -1,39 +1,31 @@
-"""The ledger itself: all that is known to have been done, read from snapshot, parts and records.
+"""The ledger itself: all that is known to have been done, as catalogs.loading has read it.
 
 Facts only grow and their union does not depend on order, so no lock guards them. Several rows may
 speak of one key; the best counts (catalogs.rows).
-
-What was written is found whatever happens at the same time: a sealing worker writes the part
-before it deletes the records, so records are listed before the manifest is; an object that was
-listed and is gone when read means that someone sealed or compacted meanwhile, and all is read anew.
 """
 
-import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from catalogs import documents, paths
-from catalogs.errors import StoreError
-from catalogs.records import TIMINGS, Record, from_parquet, from_table, parse, to_table
-from catalogs.rows import ORDER, PLAIN, Row, best_rows, latest_rows
-from catalogs.store import Store
-
-_LOADS = 5
-_THREADS = 16
-_log = logging.getLogger(__name__)
+from catalogs.records import TIMINGS, Record, from_parquet, from_table, to_table
+from catalogs.rows import ORDER, PLAIN, Row, best_rows, latest_rows, without_lost
 
 
 @dataclass(frozen=True)
 class Sources:
-    """The objects a ledger was read from, and what the newest HEAD says of the others."""
+    """The objects a ledger was read from, and what the newest HEAD says of the others.
+
+    `files` are tables that were read, `parts` those among them that no snapshot covers, `manifest`
+    all there is in that folder, `records` the leftover ones, damaged ones included.
+    """
 
     files: tuple[str, ...] = ()
     parts: tuple[str, ...] = ()
     manifest: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
     covered: Mapping[str, str] = field(default_factory=dict)
     """Objects a snapshot made superfluous -> when (UTC text)."""
 
@@ -41,8 +33,10 @@ class Sources:
 class Ledger:
     """Rows of the snapshot, of the parts it does not cover, and of records not yet sealed.
 
-    `retries` maps keys to the last attempt whose failure no longer counts. `leftovers` are the
-    records not yet sealed, by shard. Columns beyond those of `Row` are decoded only when asked for.
+    `retries` maps keys to the last attempt whose failure no longer counts, `lost` to the last one
+    whose result is no longer there: it stands as a failure, but in `columns` and `history`, which
+    tell what was recorded. `leftovers` are the records not yet sealed, by shard. Columns beyond
+    those of `Row` are decoded only when asked for.
     """
 
     def __init__(
@@ -51,10 +45,12 @@ class Ledger:
         leftovers: Sequence[Record] = (),
         retries: Mapping[str, int] | None = None,
         sources: Sources | None = None,
+        lost: Mapping[str, int] | None = None,
     ) -> None:
         self._files = tuple(files)
         self._leftovers = tuple(leftovers)
         self.retries = dict(retries or {})
+        self.lost = dict(lost or {})
         self.sources = sources or Sources()
 
     @cached_property
@@ -66,7 +62,7 @@ class Ledger:
         return shards
 
     def columns(self, names: Sequence[str] | None = None) -> Any:
-        """All rows there are, in reading order, as a pyarrow.Table of all or some columns."""
+        """All rows as recorded, in reading order, as a pyarrow.Table of all or some columns."""
         import pyarrow as pa
 
         names_of = dict(enumerate(self.sources.files))
@@ -79,7 +75,7 @@ class Ledger:
 
     @cached_property
     def _plain(self) -> Any:
-        return self.columns((*PLAIN, *ORDER))
+        return without_lost(self.columns((*PLAIN, *ORDER)), self.lost)
 
     @cached_property
     def _best(self) -> Any:
@@ -138,7 +134,7 @@ class Ledger:
 
     def table(self, keys: Collection[str] | None = None) -> Any:
         """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
-        return _take(self.columns(), self.current(keys))
+        return without_lost(_take(self.columns(), self.current(keys)), self.lost)
 
     def history(self, item_id: str) -> list[Record]:
         """Every attempt at one item, oldest first."""
@@ -185,63 +181,3 @@ def _take(table: Any, rows: Sequence[Row]) -> Any:
     import numpy as np
 
     return table.take(np.array([row.place for row in rows], dtype=np.int64))
-
-
-def load(store: Store) -> Ledger:
-    """Read the ledger: three listings, the newest HEAD, its snapshot, and what came after it."""
-    for _ in range(_LOADS):
-        ledger = _load_once(store)
-        if ledger is not None:
-            return ledger
-    raise StoreError(f"the manifest in {store.url} changes faster than it can be read")
-
-
-def _load_once(store: Store) -> Ledger | None:
-    """Read what is listed; None when some of it was sealed or compacted away meanwhile."""
-    listed = [info.path for info in store.list(paths.RECORDS)]
-    manifest = [info.path for info in store.list(paths.MANIFEST)]
-    wishes = [info.path for info in store.list(paths.RETRIES)]
-    head = _newest_head(store, [p for p in manifest if p.startswith(f"{paths.HEADS}/")])
-    if head is None:
-        return None
-    # A record's name may be used anew, so no record is ever covered, whatever an old HEAD says.
-    covered = {p: t for p, t in head["covered"].items() if not paths.parse_record(p)}
-    parts = [p for p in manifest if p.startswith(f"{paths.PARTS}/") and p not in covered]
-    commits = [p for p in listed if paths.parse_record(p)]
-    tables = [head["snapshot"], *parts] if head["snapshot"] else parts
-    files = _get_all(store, tables)
-    facts, asked = _get_all(store, commits), _get_all(store, wishes)
-    if None in files or None in facts or None in asked:
-        return None
-    records = {path: parse(data or b"") for path, data in zip(commits, facts, strict=True)}
-    for path in (path for path, record in records.items() if record is None):
-        _log.warning("the record %s is damaged; its work counts as not done", path)
-    good = [record for record in records.values() if record is not None]
-    retries: Counter[str] = Counter()
-    for path, data in zip(wishes, asked, strict=True):
-        retries |= Counter(documents.decode(data or b"", path, keys=dict)["keys"])
-    sources = Sources(tuple(tables), tuple(parts), tuple(manifest), covered)
-    return Ledger([data or b"" for data in files], good, retries, sources)
-
-
-def _newest_head(store: Store, heads: Sequence[str]) -> dict[str, Any] | None:
-    """The newest HEAD that can be read; None when it is gone. StoreError when all are damaged."""
-    for path in reversed(heads):
-        data = store.get(path)
-        if data is None:
-            return None
-        try:
-            return documents.decode(data, path, snapshot=str, covered=dict)
-        except StoreError as error:
-            if path == heads[0]:
-                raise
-            _log.warning("%s; the HEAD before it counts", error)
-    return {"snapshot": "", "covered": {}}
-
-
-def _get_all(store: Store, wanted: Sequence[str]) -> list[bytes | None]:
-    """Read many objects, several at a time; None for those that are gone."""
-    if len(wanted) < 4:
-        return [store.get(path) for path in wanted]
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger") as pool:
-        return list(pool.map(store.get, wanted))

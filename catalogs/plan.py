@@ -7,6 +7,7 @@
 | `changed: <fields>` | the item has a result under another key; what differs | yes |
 | `failed, will retry` | failed in a way that may pass, attempts are left | yes |
 | `retry asked` | failed, and somebody asked to try again since | yes |
+| `file lost` | there was a result, but a file of it is missing or damaged | yes |
 | `failed` | failed for good, or no attempts are left | no |
 | `skipped`, `quarantined` | set aside, as recorded | no |
 """
@@ -21,6 +22,7 @@ from catalogs import records
 from catalogs.changes import Past, pasts
 from catalogs.facts import Ledger
 from catalogs.keys import KEY_BYTES
+from catalogs.rows import LOST
 from catalogs.shards import ShardId, partition
 
 EXAMPLES = 10
@@ -29,6 +31,7 @@ NEW = "new"
 CHANGED = "changed: "
 WILL_RETRY = "failed, will retry"
 RETRY_ASKED = "retry asked"
+FILE_LOST = "file lost"
 FAILED = "failed"
 
 
@@ -167,15 +170,19 @@ def _decide(work: Work, ledger: Ledger, max_attempts: int) -> _Decision:
     """Find a work's reason from what is recorded of its key."""
     key = work.key
     row = ledger.find(key)
+    lost = ledger.lost.get(key, 0)  # an attempt up to this one is never done
     if row is None:
-        return NEW, 1
+        return NEW, lost + 1
     if row.status == "done":
         return DONE, 0
-    counted = row.attempt - ledger.retries.get(key, 0)  # attempts since somebody asked again
+    following = max(row.attempt, lost) + 1
+    if row.code == LOST:
+        return FILE_LOST, following
+    counted = row.attempt - max(ledger.retries.get(key, 0), lost)  # since somebody asked again
     if counted <= 0:
-        return RETRY_ASKED, row.attempt + 1
+        return RETRY_ASKED, following
     if row.status == "failed" and row.retryable and counted < max_attempts:
-        return WILL_RETRY, row.attempt + 1
+        return WILL_RETRY, following
     return row.status, 0
 
 

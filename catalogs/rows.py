@@ -4,13 +4,22 @@ Done counts before anything else, then the higher attempt, then the earlier fini
 smaller digest of its frames; what is still equal is decided by its values, never by its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 PLAIN = ("item_id", "key", "shard_id", "status", "code", "retryable", "attempt")
 # After these, order by what else planning looks at, so that the choice never depends on reading.
 ORDER = ("finished_at", "frames_sha256")
 _TIES = ("status", "code", "item_id", "shard_id", "retryable")
+
+LOST = "file_lost"
+_AS_LOST: dict[str, Any] = {
+    "status": "failed",
+    "code": LOST,
+    "message": "a file of the result is missing or damaged",
+    "retryable": True,
+    "outputs": [],
+}
 
 
 class Row(NamedTuple):
@@ -24,6 +33,29 @@ class Row(NamedTuple):
     code: str | None
     retryable: bool | None
     attempt: int
+
+
+def without_lost(table: Any, lost: Mapping[str, int]) -> Any:
+    """The table with lost results as failures of code `file_lost`.
+
+    `lost` maps keys to the last attempt whose result is lost; files of one are none any more.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not lost:
+        return table
+    keys, attempts = pa.array(lost.keys(), pa.string()), pa.array(lost.values(), pa.int64())
+    last = attempts.take(pc.index_in(table["key"].combine_chunks(), value_set=keys))
+    gone = pc.and_(pc.equal(table["status"], "done"), pc.less_equal(table["attempt"], last))
+    gone = pc.fill_null(gone, False)
+    for name, value in _AS_LOST.items():
+        place = table.schema.get_field_index(name)
+        if place >= 0:
+            field = table.schema.field(place)
+            column = pc.if_else(gone, pa.scalar(value, field.type), table[name])
+            table = table.set_column(place, field, column)
+    return table
 
 
 def best_rows(table: Any, group: Sequence[str]) -> Any:

@@ -38,7 +38,7 @@ def seal_shard(
     if merge_leftovers:
         facts = {**_read_records(store, shard_id, facts), **facts}
     rows = sorted(facts.values(), key=lambda r: (r.item_id, r.key, r.attempt, r.to_bytes()))
-    part = _write_part(store, shard_id, rows)
+    part = write_part(store, shard_id, rows)
     seal = {
         "plan_key": plan_key,
         "shard_id": shard_id,
@@ -66,8 +66,8 @@ def seal_leftovers(
     return len(shards)
 
 
-def _write_part(store: Store, shard_id: str, rows: list[Record]) -> str | None:
-    """Write the manifest part, named by its content; an equal one there already will do."""
+def write_part(store: Store, shard_id: str, rows: list[Record]) -> str | None:
+    """Write a manifest part, named by its content; an equal one there already will do."""
     if not rows:
         return None
     data = to_parquet(to_table(rows))
@@ -142,23 +142,33 @@ def reopen(store: Store, rows: Iterable[Row], *, reason: str = "") -> int:
     those of the shards that can hold these items.
     """
     chosen = [row for row in rows if row.status != "done"]
-    if not chosen:
-        return 0
-    wish = {
-        "created": utc_now(),
-        "reason": reason,
-        "keys": {row.key: row.attempt for row in chosen},
-    }
+    if chosen:
+        wish = {"keys": {row.key: row.attempt for row in chosen}, "reason": reason}
+        _wish(store, wish, {row.shard_id for row in chosen})
+    return len(chosen)
+
+
+def declare_lost(store: Store, rows: Iterable[Row], *, reason: str = "") -> int:
+    """Let results be made again whose files are missing or damaged; give back how many.
+
+    A result of a row's key counts again once its attempt is a later one. Seals go as for `reopen`.
+    """
+    chosen = sorted(rows, key=lambda row: row.attempt)
+    lost = {row.key: row.attempt for row in chosen}
+    if lost:
+        wish = {"keys": {}, "lost": lost, "reason": reason}
+        _wish(store, wish, {row.shard_id for row in chosen})
+    return len(lost)
+
+
+def _wish(store: Store, wish: Mapping[str, Any], shards: Collection[str]) -> None:
+    """Write down under a free number what is to be done again, and open plans and `shards`."""
+    data = documents.encode({**wish, "created": utc_now()})
     taken = [paths.sequence_of(info.path) for info in store.list(paths.RETRIES)]
     first = max(taken, default=0) + 1
-    if not any(
-        store.create(paths.retry(first + i), documents.encode(wish), documents.TYPE)
-        for i in range(100)
-    ):
+    if not any(store.create(paths.retry(first + i), data, documents.TYPE) for i in range(100)):
         raise StoreError(f"no free name for a retry in {store.url}")
-    shards = {row.shard_id for row in chosen}
     store.delete(info.path for info in store.list(paths.SEALS) if _concerned(info.path, shards))
-    return len(chosen)
 
 
 def _concerned(path: str, shards: Iterable[str]) -> bool:
