@@ -10,6 +10,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from prefect import flow
@@ -18,11 +19,11 @@ from prefect.runtime import flow_run
 from flows.artifacts import publish_shards, publish_summary
 from flows.progress import PassProgress
 from flows.wrap_up import Summary, publish_run, wrap_up
-from tasks import models
+from tasks import models, recycle
 from tasks.collection import Collection, current, forget
-from tasks.compute import check_model
 from tasks.config import RunConfig
 from tasks.prefect_tasks import animate_shard, proxy_shard
+from tasks.turns import in_turn
 
 log = logging.getLogger("epa")
 
@@ -38,6 +39,7 @@ def animate_collection(run: RunConfig) -> dict[str, Any]:
     try:
         return _animate(current(run)).as_json()
     finally:
+        recycle.close()
         forget()
 
 
@@ -54,7 +56,7 @@ def _animate(collection: Collection) -> Summary:
     shards: dict[str, Counter[str]] = {}
     to_draw = works_to_draw(collection)
     if to_draw:
-        _check_model(collection, next(iter(to_draw)))
+        recycle.run_shard("check", collection.run, next(iter(to_draw)))
         _pass("proxies", collection, to_draw, proxy_shard, shards)
         models.release()  # the proxy maker's memory belongs to the video model now
     everything = {str(name): len(works) for name, works in plan.shards.items()}
@@ -63,16 +65,6 @@ def _animate(collection: Collection) -> Summary:
     summary = wrap_up(collection, time.monotonic() - started)
     publish_summary(summary)
     return summary
-
-
-def _check_model(collection: Collection, shard_id: str) -> None:
-    """See that the video model can be had and takes the run's options, in every cell of one shard.
-
-    A load too many costs minutes; drawing all proxies for a model that cannot run costs hours.
-    """
-    for shard in collection.shards(shard_id):
-        check_model(shard)
-    models.release()
 
 
 def spelled(counts: Mapping[str, int]) -> str:
@@ -100,10 +92,11 @@ def _pass(
     """Run one task per shard, in this process, with its progress shown."""
     with PassProgress(name, sum(works.values())) as progress:
         collection.on_record = progress.add
-        for shard_id in works:
-            start = time.monotonic()
-            counts = task(collection.run, shard_id)
+        start = time.monotonic()
+        do = partial(task, collection.run)
+        for shard_id, counts in in_turn(collection.leases, works, do):
             total = shards.setdefault(shard_id, Counter())
             total.update(counts)
             total["seconds"] += round(time.monotonic() - start)
+            start = time.monotonic()
             log.info("%s, shard %s: %s", name, shard_id, spelled(counts))

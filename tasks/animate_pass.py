@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from catalogs import paths
 from catalogs.errors import StoreError
-from catalogs.records import parse
 from epa_core.errors import ItemError
 from epa_core.media.images import fit
 from tasks import proxy
@@ -32,6 +30,7 @@ from tasks.shard import (
     load_painting,
     split_on_failure,
     timed,
+    turns,
 )
 
 if TYPE_CHECKING:
@@ -62,43 +61,33 @@ def run(shard: Shard) -> list[Failure]:
             except Exception as error:  # noqa: BLE001  # the item loop, as in `_fetch`
                 entry = Failure(entry.job, as_item_error(error, "encode"), entry.seconds)
         if wants_float32(shard, entry):
+            shard.in_flight.end(entry.job)
             held.append(entry)
         else:
             commit_failure(shard, entry)
 
     # The measures run beside the model; a pool of their own would only take its cores.
     cv2.setNumThreads(1)
-    recorded = _recorded(shard)
-    jobs = [job for job in shard.jobs if (job.work.key, job.attempt) not in recorded]
-    for _ in range(len(shard.jobs) - len(jobs)):
-        shard.on_record("recorded")
-    if jobs:
+    if shard.jobs:
         check_model(shard)  # a model that cannot be had is no fault of a painting's
-    overlapped(
-        jobs,
-        lambda job: _fetch(shard, job),
-        lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
-        compute,
-        finish,
-        batch_size=shard.batch_size,
-        depth=shard.execution.queue_depth,
-    )
+    for jobs in turns(shard, shard.jobs):
+        overlapped(
+            jobs,
+            lambda job: _fetch(shard, job),
+            lambda entry: entry.source.painting.size if isinstance(entry, Awakening) else None,
+            compute,
+            finish,
+            batch_size=shard.batch_size,
+            depth=shard.execution.queue_depth,
+        )
     return held
-
-
-def _recorded(shard: Shard) -> set[tuple[str, int]]:
-    """(key, attempt) of works that ended since the plan was made, mostly in the first pass."""
-    own = {paths.record(shard.shard_id, job.work.key, job.attempt) for job in shard.jobs}
-    listed = shard.store.list(paths.records(shard.shard_id))
-    # Read, not only listed: a damaged record counts for nothing, and its work is done again.
-    records = (parse(shard.store.get(info.path) or b"") for info in listed if info.path in own)
-    return {(record.key, record.attempt) for record in records if record}
 
 
 # -- fetch: whatever the cache has, so that the GPU does only what is missing
 
 
 def _fetch(shard: Shard, job: Job) -> Awakening | Failure:
+    shard.in_flight.begin(job)
     seconds: dict[str, float] = {}
     try:
         source = load_painting(shard, job, seconds)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from catalogs import crashes
 from catalogs.cache import Cache
 from catalogs.catalog import open_source, select
+from catalogs.ended import ended
+from catalogs.leases import Lease, Leases
 from catalogs.ledger import Ledger, finished, load
-from catalogs.plan import Plan, Work, make_plan, plan_key
+from catalogs.plan import PendingWork, Plan, Work, make_plan
+from catalogs.plan import plan_key as key_of_plan
 from catalogs.prompts import assign_prompts
 from catalogs.shards import ShardId
 from catalogs.store import Store
+from tasks.alone import ALONE
 from tasks.config import RunConfig
 from tasks.failures import FailureWatch
+from tasks.in_flight import InFlight
 from tasks.keychain import COLUMNS, KeyChain
 from tasks.matrix import Cell
 from tasks.shard import Job, Shard
@@ -38,7 +45,7 @@ class Collection:
     `finished_summary` answers "nothing to do" with one request.
     """
 
-    def __init__(self, run: RunConfig, store: Store, table: pa.Table):
+    def __init__(self, run: RunConfig, store: Store, table: pa.Table, plan_key: str | None = None):
         self.run = run
         self.store = store
         self.table = table
@@ -48,6 +55,10 @@ class Collection:
             self.chains.append(self.chains[-1].under(cell.recipe))
         self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
         self.works = list(_works(self.chains, self._key_rows))
+        # Names this very set of works and keys; its seals say what is finished.
+        self.plan_key = plan_key or key_of_plan(self.works)
+        self.leases = Leases(store, self.plan_key, run.execution.lease_seconds)
+        self.leftovers = False  # whether the shard opened last has records not yet sealed
         self.on_record: Callable[[str], None] = lambda status: None
         # A fault that is not the paintings' is not one shard's or cell's either.
         self.watch = FailureWatch(run.execution.max_failure_ratio)
@@ -57,11 +68,6 @@ class Collection:
         """Read the catalog and make all keys. Raises ConfigError, UnsupportedError."""
         store = Store.open(run.output)
         return cls(run, store, chosen_works(run, open_source(run.catalog, run.columns or None)))
-
-    @cached_property
-    def plan_key(self) -> str:
-        """Names this very set of works and keys; its seals say what is finished."""
-        return plan_key(self.works)
 
     def finished_summary(self) -> Mapping[str, Any] | None:
         """What the whole plan came to, if it is sealed: one request."""
@@ -128,26 +134,52 @@ class Collection:
         rows: list[dict[str, Any]] = self.table.select(list(_JOB_COLUMNS)).take(indices).to_pylist()
         return rows
 
-    def shards(self, shard_id: str) -> list[Shard]:
+    def shards(self, shard_id: str, lease: Lease | None = None) -> list[Shard]:
         """The pending works of one shard, ready for a pass: a Shard for each cell that has some.
 
-        Cells follow each other in the order of the matrix, so that what one caches is there for
-        the next; within a cell similar sizes are neighbours.
+        Works that ended since the plan was made, mostly in another pass or by another worker, are
+        left out. Cells follow each other in the order of the matrix, so that what one caches is
+        there for the next; within a cell similar sizes are neighbours.
         """
-        pending = self.plan.shards[ShardId(shard_id)]
+        pending = self._unended(shard_id)
         rows = self.rows([entry.work for entry in pending])
+        if lease is not None and lease.epoch:  # taken over: somebody died since
+            self.__dict__.pop("deaths", None)
         jobs: dict[int, list[Job]] = {}
         for entry, row in zip(pending, rows, strict=True):
-            job = Job(entry.work, row, entry.attempt, entry.stages)
+            job = Job(entry.work, row, entry.attempt, entry.stages, self.deaths[entry.work.key])
             jobs.setdefault(entry.work.cell, []).append(job)
-        return [self._shard(shard_id, cell, jobs[cell]) for cell in sorted(jobs)]
+        return [self._shard_of(shard_id, cell, jobs[cell], lease) for cell in sorted(jobs)]
 
-    def _shard(self, shard_id: str, cell: int, jobs: list[Job]) -> Shard:
+    @cached_property
+    def deaths(self) -> Counter[str]:
+        """How many workers died with a work, by its key."""
+        return crashes.counts(self.store)
+
+    def _unended(self, shard_id: str) -> list[PendingWork]:
+        pending = self.plan.shards.get(ShardId(shard_id), [])
+        planned = {(entry.work.key, entry.attempt) for entry in pending}
+        over, self.leftovers = ended(self.store, self.plan_key, shard_id, planned)
+        for _ in over:
+            self.on_record("recorded")
+        return [entry for entry in pending if (entry.work.key, entry.attempt) not in over]
+
+    def _shard_of(self, shard_id: str, cell: int, jobs: list[Job], lease: Lease | None) -> Shard:
+        calm = [job for job in jobs if job.crashes < ALONE]
+        shard = self.shard_of(shard_id, cell, calm, lease)
+        shard.suspects = [job for job in jobs if job.crashes >= ALONE]
+        return shard
+
+    def shard_of(
+        self, shard_id: str, cell: int, jobs: list[Job], lease: Lease | None = None
+    ) -> Shard:
+        """Works of one cell, ready for a pass."""
         chain = self.chains[cell]
         recipe = chain.recipe.model_dump_json().encode()
         return Shard(
             shard_id=shard_id,
             jobs=sorted(jobs, key=lambda job: (self._aspects[job.work.index], job.work.item_id)),
+            in_flight=InFlight(lease),
             store=self.store,
             cache=Cache(self.store, frozenset(self.run.execution.keep)),
             recipe=chain.recipe,

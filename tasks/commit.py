@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from importlib import metadata
 from pathlib import PurePosixPath
@@ -15,6 +15,7 @@ from catalogs import paths
 from catalogs.codes import retried
 from catalogs.keys import digest_bytes
 from catalogs.records import Output, Record, commit, utc_now
+from epa_core.errors import ItemError
 from tasks import encode, measure
 from tasks.intermediates import LATENTS, latents_to_bytes
 from tasks.models import resolve_device
@@ -84,6 +85,15 @@ def commit_failure(shard: Shard, failure: Failure) -> None:
         stage_failed=error.stage,
         retryable=retried(error.code),
     )
+    shard.watch.failed(error)
+
+
+def commit_quarantine(shard: Shard, job: Job, deaths: int) -> None:
+    """Set a work aside that workers keep dying with. Raises StoreError."""
+    message = f"{deaths} workers died while they worked on it"
+    error = ItemError("worker_killed", message, stage="animate")
+    facts = {"status": "quarantined", "code": error.code, "message": error.message}
+    _commit(shard, replace(job, crashes=deaths), {}, stage_failed=error.stage, **facts)
     shard.watch.failed(error)
 
 

@@ -20,6 +20,7 @@ from tasks.shard import (
     painting_to_redraw,
     shared_time,
     split_on_failure,
+    turns,
 )
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def run(shard: Shard) -> list[Failure]:
         yield from split_on_failure(drawings, lambda part: _draw(shard, part), "proxy")
 
     def finish(entry: Drawing | Failure) -> None:
+        shard.in_flight.end(entry.job)
         if isinstance(entry, Failure):
             if wants_float32(shard, entry):
                 held.append(entry)
@@ -65,21 +67,23 @@ def run(shard: Shard) -> list[Failure]:
     jobs = [job for job in shard.jobs if "proxy" in job.stages]
     if jobs:
         maker_of(shard)  # its absence is no fault of a painting's
-    overlapped(
-        jobs,
-        lambda job: _fetch(shard, job),
-        lambda entry: (
-            entry.painting.size if isinstance(entry, Drawing) and entry.painting else None
-        ),
-        compute,
-        finish,
-        batch_size=shard.batch_size,
-        depth=shard.execution.queue_depth,
-    )
+    for part in turns(shard, jobs):
+        overlapped(
+            part,
+            lambda job: _fetch(shard, job),
+            lambda entry: (
+                entry.painting.size if isinstance(entry, Drawing) and entry.painting else None
+            ),
+            compute,
+            finish,
+            batch_size=shard.batch_size,
+            depth=shard.execution.queue_depth,
+        )
     return held
 
 
 def _fetch(shard: Shard, job: Job) -> Drawing | Failure:
+    shard.in_flight.begin(job)
     seconds: dict[str, float] = {}
     try:
         if shard.cache.has("proxy", job.work.keys["proxy"], PICTURE):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from catalogs.cache import Cache
@@ -18,6 +19,7 @@ from epa_core.errors import ItemError
 from tasks import prepare
 from tasks.config import Execution, Recipe
 from tasks.failures import FailureWatch, as_item_error, out_of_memory
+from tasks.in_flight import InFlight
 from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
 from tasks.models import free_memory, resolve_device
 
@@ -36,6 +38,7 @@ class Job:
     row: Mapping[str, Any]
     attempt: int = 1
     stages: tuple[str, ...] = ()  # those without a result yet
+    crashes: int = 0  # workers that died while they worked on it
 
     @property
     def prompt(self) -> str:
@@ -68,6 +71,8 @@ class Shard:
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     watch: FailureWatch = field(default_factory=FailureWatch)
+    in_flight: InFlight = field(default_factory=InFlight)
+    suspects: list[Job] = field(default_factory=list)  # to be done in processes of their own
 
     @property
     def batch_size(self) -> int:
@@ -224,6 +229,18 @@ def check_prompt(shard: Shard, job: Job) -> None:
             f"the prompt has {longest} characters, at most {shard.max_prompt} are allowed",
             stage="prepare",
         )
+
+
+def turns(shard: Shard, jobs: Sequence[Job]) -> Iterator[Iterator[Job]]:
+    """The jobs in the groups that may be at work at the same time.
+
+    All first but those that a worker died with; then each of these by itself, so that another
+    death tells the guilty from its neighbours. Ends early where the shard was taken over.
+    """
+    calm = [job for job in jobs if not job.crashes]
+    shard.in_flight.expect(calm)
+    for group in (calm, *([job] for job in jobs if job.crashes)):
+        yield takewhile(lambda _: not shard.in_flight.lost, group)
 
 
 @dataclass

@@ -220,11 +220,11 @@ def test_an_error_while_measuring_fails_one_work_alone(
 
 
 def test_a_damaged_record_is_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tasks import prefect_tasks
+    from tasks import shards
 
     run = tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out")
     # The process dies before the shard is sealed, and a disk cuts one record short.
-    monkeypatch.setattr(prefect_tasks, "seal_shard", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr(shards, "seal_shard", lambda *a, **k: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run_locally(run)
     monkeypatch.undo()

@@ -1,0 +1,87 @@
+"""Whether a process of this machine is still alive, told by a lock that the kernel frees at death.
+
+Process numbers are used again, differ between containers, and start times move with the clock; a
+lock on a file does none of this. Where the file is not to be seen (another machine or container,
+a cleaned temporary folder) nothing is known.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is known of anybody there
+    fcntl = None  # type: ignore[assignment]
+
+_PREFIX = "epa-alive-"
+_mine: tuple[int, str] | None = None  # descriptor, path
+
+
+def witness() -> str:
+    """Path of a file that this process holds locked as long as it lives; "" where there is none."""
+    global _mine
+    if _mine is None and fcntl is not None:
+        path = str(Path(tempfile.gettempdir()) / f"{_PREFIX}{secrets.token_hex(8)}")
+        try:
+            # Not inherited by programs that are started; see below for forks.
+            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # a full or read-only temporary folder: others go by the time alone
+            return ""
+        _mine = handle, path
+        atexit.register(_leave, os.getpid(), path)
+    return _mine[1] if _mine else ""
+
+
+def alive(path: str) -> bool | None:
+    """Whether the process of that witness lives; None where it cannot be told from here."""
+    if _mine is not None and path == _mine[1]:
+        return True
+    if fcntl is None or not Path(path).name.startswith(_PREFIX):
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    else:
+        return False
+    finally:
+        os.close(handle)
+
+
+def bury(path: str) -> None:
+    """Remove the witness of a process that is known to be dead."""
+    if path and alive(path) is False:
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+
+
+def _leave(process: int, path: str) -> None:
+    if process == os.getpid():
+        with contextlib.suppress(OSError):
+            Path(path).unlink()
+
+
+def _after_fork() -> None:
+    """A forked child must not keep its parent's lock: the parent would seem to live on."""
+    global _mine
+    if _mine is not None:
+        with contextlib.suppress(OSError):
+            os.close(_mine[0])
+        _mine = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

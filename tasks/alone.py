@@ -1,0 +1,96 @@
+"""Works that two workers died with: each once more, in a process of its own, or set aside.
+
+The process holds a lease on its one work. So one whose parent died goes on undisturbed, and its
+own death is noticed and counted like any worker's, whoever finds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import TYPE_CHECKING
+
+from catalogs import crashes
+from catalogs.leases import Lease
+from tasks.commit import commit_quarantine
+from tasks.failures import BrokenAccelerator
+from tasks.models import release
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from tasks.collection import Collection
+    from tasks.config import RunConfig
+    from tasks.shard import Job, Shard
+
+ALONE, SET_ASIDE = 2, 3  # deaths
+_POLL = 1.0  # seconds
+log = logging.getLogger("epa")
+
+
+def do_suspects(collection: Collection, shard: Shard) -> None:
+    """Bring the works to their record that workers died with more than once."""
+    if not shard.suspects:
+        return
+    release()  # two models would not fit on most GPUs
+    for job in shard.suspects:
+        deaths = job.crashes
+        while deaths < SET_ASIDE:
+            log.warning("two workers died with %s; it runs in a process alone", job.work.item_id)
+            if _in_child(collection, shard, job):
+                shard.counts["alone"] += 1
+                shard.on_record("alone")
+                break
+            deaths = crashes.counts(collection.store)[job.work.key]
+        else:
+            commit_quarantine(shard, job, deaths)
+
+
+def _in_child(collection: Collection, shard: Shard, job: Job) -> bool:
+    """Whether a child process brought the job to its record; a death is noted."""
+    table = collection.table.take([job.work.index])
+    job = replace(job, work=replace(job.work, index=0))
+    arguments = (collection.run, table, collection.plan_key, shard.shard_id, job)
+    try:
+        # Spawned: a forked child has neither a working GPU nor its parent's threads.
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(_work, arguments).result()
+    except BrokenProcessPool:
+        with _lease(collection, shard.shard_id, job):  # whoever takes over counts the dead
+            return False
+
+
+def _lease(collection: Collection, shard_id: str, job: Job) -> Lease:
+    """The lease on one work; waits for a process whose parent died and that is still at it."""
+    name = f"{shard_id}_{job.work.key[:16]}"
+    while (lease := collection.leases.acquire(name)) is None:
+        time.sleep(_POLL)
+    return lease
+
+
+def _work(arguments: tuple[RunConfig, pa.Table, str, str, Job]) -> bool:
+    """Do one job, in the child process; False where its accelerator broke, which is noted."""
+    from catalogs.ended import ended
+    from catalogs.store import Store
+    from tasks import animate_pass
+    from tasks.collection import Collection
+    from tasks.compute import check_model
+    from tasks.second_go import second_go
+
+    run, table, plan_key, shard_id, job = arguments
+    collection = Collection(run, Store.open(run.output), table, plan_key=plan_key)
+    with _lease(collection, shard_id, job) as lease:
+        attempt = (job.work.key, job.attempt)
+        if ended(collection.store, plan_key, shard_id, [attempt])[0]:
+            return True
+        shard = collection.shard_of(shard_id, job.work.cell, [job], lease)
+        try:
+            second_go([(shard, animate_pass.run(shard))], animate_pass.run, check_model)
+        except BrokenAccelerator as error:
+            lease.broke(error.code)
+            return False
+    return True
