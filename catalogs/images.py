@@ -21,7 +21,9 @@ from catalogs.addresses import (
     parse_ref,
     plain_stat,
     read_plain,
+    read_url,
 )
+from catalogs.clients import store_name
 from catalogs.errors import ConfigError, StoreError, TooManyBytes
 
 BATCH_ROWS = 16
@@ -145,14 +147,17 @@ def _open_group(path: str, row_group: int, column: str, _stamp: object) -> _RowG
 def _read_ref(ref: ParquetRef, max_bytes: int | None) -> bytes:
     where = ref.uri()
     try:
-        value = retries.attempt(lambda: _ref_value(ref), f"reading {where}", expected=_PLAIN_ERRORS)
+        value = retries.attempt(
+            lambda: _ref_value(ref),
+            f"reading {where}",
+            expected=_PLAIN_ERRORS,
+            store=store_name(ref.path),
+        )
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         raise FileNotFoundError(f"no image at {where}") from error
-    if isinstance(value, bytes):
-        data, name = value, None
-    else:
-        data, name = (value or {}).get("bytes"), (value or {}).get("path")
-    if data or isinstance(value, bytes):
+    cell: dict[str, Any] = {"bytes": value} if isinstance(value, bytes) else value or {}
+    data, name = cell.get("bytes"), cell.get("path")
+    if data:
         _check_bytes(len(data), max_bytes)
         return bytes(data)
     if name:
