@@ -130,6 +130,8 @@ class Collection:
 
     def rows(self, works: list[Work]) -> list[dict[str, Any]]:
         """Catalog rows of some works, in their order."""
+        if not works:
+            return []  # Arrow cannot take nothing from a table
         indices = [work.index for work in works]
         rows: list[dict[str, Any]] = self.table.select(list(_JOB_COLUMNS)).take(indices).to_pylist()
         return rows
