@@ -14,6 +14,7 @@
 | `leases/<plan_key>/<shard>.<epoch>.json` | who works on a shard, and on which works | rewritten |
 | `crashes/<key>.<death>.json` | a work was in flight when a worker died | create-only |
 | `retries/<seq>.json` | keys whose failure shall be tried again | create-only |
+| `damaged/<path>` | what `epa rebuild` has moved aside | create-only |
 | `runs/<run_id>/<name>` | configuration, plan and summary of one run | replaced |
 | `index.html`, `gallery/<name>` | the page beside the videos | replaced |
 
@@ -23,6 +24,7 @@ ids pass through `item_slug`, every other part is checked to be one plain compon
 
 import re
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from catalogs.keys import Digest, ItemId, StageKey, item_slug
 
@@ -43,12 +45,16 @@ RETRIES = "retries"
 LEASES = "leases"
 CRASHES = "crashes"
 RUNS = "runs"
+DAMAGED = "damaged"
 WRITE_CHECK = "runs/write-check"
 
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _RECORD = re.compile(rf"{RECORDS}/(?P<shard>[^/]+)/(?P<key>[^/.]+)\.(?P<attempt>\d+)\.json")
 
 _LEASE = re.compile(rf"{LEASES}/(?P<plan>[^/]+)/(?P<shard>[^/.]+)\.(?P<epoch>\d+)\.json")
+_OUTPUT = re.compile(
+    rf"(?P<folder>{VIDEOS}/[^/]+/(?P<key>[0-9a-f]{{12}})-(?P<digest>[0-9a-f]{{12}}))/(?P<name>[^/]+)"
+)
 _CRASH = re.compile(rf"{CRASHES}/(?P<key>[^/.]+)\.[^/.]+\.json")
 
 
@@ -81,6 +87,21 @@ def output(
 ) -> str:
     """Path of one output file (`video.mp4`, `preview.webp`, `poster.jpg`, `frames.mkv`)."""
     return f"{output_folder(item_id, key, digest, label=label)}/{_component(name)}"
+
+
+class OutputName(NamedTuple):
+    """What the path of an output tells: its folder, the first 12 digits of key and digest."""
+
+    folder: str
+    key: str
+    digest: str
+    name: str
+
+
+def parse_output(path: str) -> OutputName | None:
+    """Parts of an output file's path; None for any other path."""
+    match = _OUTPUT.fullmatch(path)
+    return None if match is None else OutputName(**match.groupdict())
 
 
 def records(shard_id: str | None = None) -> str:

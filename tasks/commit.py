@@ -101,10 +101,22 @@ _FROM_CLIP = ("frames_sha256", "width", "height", "frames", "fps", "duration", "
 
 
 def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> None:
+    facts |= {name: round(value, 4) for name, value in seconds.items()}
+    facts |= {"device": resolve_device(shard.execution.device), "worker": _worker()}
+    facts |= {"code_version": _version("epa"), "finished_at": utc_now()}
+    facts |= {"started_at": shard.in_flight.started_at(job), "crash_count": job.crashes}
+    stands = commit(shard.store, record_of(shard, job, **facts))
+    shard.in_flight.end(job)
+    shard.records.append(stands)
+    shard.counts[stands.status] += 1
+    shard.on_record(stands.status)
+
+
+def record_of(shard: Shard, job: Job, **facts: Any) -> Record:
+    """A record of what catalog and run say of a work, and of the ``facts`` that they cannot."""
     row, recipe = job.row, shard.recipe
     styles = row["styles"] or []
-    facts |= {name: round(value, 4) for name, value in seconds.items()}
-    record = Record(
+    return Record(
         item_id=job.work.item_id,
         shard_id=shard.shard_id,
         key=job.work.key,
@@ -130,19 +142,8 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
         proxy_identity=shard.facts["proxy.identity"] if recipe.uses_proxy else None,
         material=json.dumps(shard.material_of(job), sort_keys=True, ensure_ascii=False),
         config_digest=shard.facts["config.digest"],
-        code_version=_version("epa"),
-        device=resolve_device(shard.execution.device),
-        worker=_worker(),
-        crash_count=job.crashes,
-        started_at=shard.in_flight.started_at(job),
-        finished_at=utc_now(),
         **facts,
     )
-    stands = commit(shard.store, record)
-    shard.in_flight.end(job)
-    shard.records.append(stands)
-    shard.counts[stands.status] += 1
-    shard.on_record(stands.status)
 
 
 def _upload(shard: Shard, job: Job, clip: Clip) -> tuple[Output, ...]:
