@@ -9,9 +9,11 @@ from typing import Final
 
 import numpy as np
 from PIL import Image, ImageCms
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from epa_core.errors import ItemError
+from epa_core.media.containers import MOST_EXIF, check_attached, check_parts
 
 # Decoders that run in this process. Left out on purpose: EPS and PDF start ghostscript, WMF asks
 # the system, the rest no museum delivers. MPO (two-picture JPEG) is read as its first JPEG.
@@ -48,6 +50,20 @@ _UPRIGHT: Final = {
 _PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 
 
+# How Pillow says that compressed text grows beyond its limits (PngImagePlugin.MAX_TEXT_CHUNK).
+_TEXT_BOMBS: Final = ("MAX_TEXT_CHUNK", "Too much memory used in text chunks")
+# How its readers refuse kinds of pixels: JPEG of 12 bits, TIFF of three floats.
+_MODES_REFUSED: Final = (
+    "unknown pixel mode",
+    "cannot handle ",
+    "unable to determine J2K image mode",
+    "Unsupported BMP pixel depth",
+    "conversion from ",
+)
+# Modes that Pillow's own conversion to RGB shows as they are meant.
+_CONVERTED: Final = ("L", "RGB", "CMYK", "LAB", "P", "RGBX", "RGBa", "YCbCr", "HSV")
+
+
 @dataclass(frozen=True)
 class ImageLimits:
     """What counts as a usable painting.
@@ -68,11 +84,21 @@ def decode_image(data: bytes, limits: ImageLimits = DEFAULT_LIMITS) -> Image.Ima
     """Decode untrusted bytes to an upright 8-bit sRGB picture of mode RGB, first frame only.
 
     Transparency is laid on white, embedded ICC profiles are applied, 16-bit and float samples are
-    scaled. The size is judged from the header, before any pixel is decoded. Raises ItemError
-    decode_failed, truncated, too_small, too_large, extreme_aspect.
+    scaled. The size is judged from the header, before any pixel is decoded, and what lies in front
+    of the pixels before that. Raises ItemError decode_failed, truncated, too_small, too_large,
+    extreme_aspect, unsupported_mode, and MemoryError.
     """
+    if len(data) > limits.max_bytes:
+        raise ItemError(
+            "too_large",
+            f"The image file has {len(data)} bytes; {limits.max_bytes} are allowed.",
+        )
+    check_parts(data, limits.max_pixels)
     source = _open(data)
     _check_size(source.width, source.height, limits)
+    _check_mode(source)
+    check_attached("profile", source.info.get("icc_profile"))
+    check_attached("Exif block", source.info.get("exif"), MOST_EXIF)
     try:
         source.load()
         orientation = _orientation(source)
@@ -112,7 +138,7 @@ def from_png(data: bytes) -> Image.Image:
     return image
 
 
-def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+def _open(data: bytes, formats: tuple[str, ...] = FORMATS) -> ImageFile:
     """Read the header; the decoder is called directly so that only our own pixel limit holds.
 
     ``Image.open`` would compare with Pillow's process-wide limit, which belongs to the host.
@@ -162,6 +188,12 @@ def _refusal(data: bytes, error: Exception | None) -> ItemError:
     if isinstance(error, _BOMBS):
         return ItemError("too_large", f"The image is larger than its header says: {error}.")
     reason = str(error).rstrip(".") if error else "not a known image format"
+    if "out of memory" in reason:
+        raise MemoryError(reason) from error
+    if any(said in reason for said in _TEXT_BOMBS):
+        return ItemError("too_large", f"The image holds too much text: {reason}.")
+    if any(said in reason for said in _MODES_REFUSED):
+        return ItemError("unsupported_mode", f"The image's kind of pixels is not read: {reason}.")
     if "truncated" in reason.lower() or _is_cut(data):
         return ItemError("truncated", f"The image file is cut short: {reason}.")
     return ItemError("decode_failed", f"The file cannot be read as an image: {reason}.")
@@ -206,6 +238,17 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if alpha is None:
         return rgb
     return Image.composite(rgb, Image.new("RGB", rgb.size, "white"), alpha)
+
+
+def _check_mode(image: ImageFile) -> None:
+    """Refuse pixels whose conversion would drop a part of them."""
+    tile = image.tile[0].args if image.tile else ()
+    raw = str(tile[0] if isinstance(tile, tuple) and tile else tile)
+    known = image.mode in _CONVERTED or image.has_transparency_data or image.mode[0] in "1IF"
+    if not known or raw.startswith("CMYKX"):  # TIFF with inks beside the four
+        raise ItemError(
+            "unsupported_mode", f"The image's kind of pixels is not read: {image.mode} ({raw})."
+        )
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:
