@@ -126,13 +126,14 @@ class Collection:
         ids = table["item_id"].to_pylist()
         labels = pa.array([self.cells[cell].label for cell in cells], pa.string())
         table = table.set_column(table.schema.get_field_index("cell"), "cell", labels)
-        return table.take(sorted(range(len(cells)), key=lambda i: (ids[i], cells[i])))
+        order = sorted(range(len(cells)), key=lambda i: (ids[i], cells[i]))
+        return table.take(pa.array(order, pa.int64()))
 
     def rows(self, works: list[Work]) -> list[dict[str, Any]]:
         """Catalog rows of some works, in their order."""
-        if not works:
-            return []  # Arrow cannot take nothing from a table
-        indices = [work.index for work in works]
+        import pyarrow as pa
+
+        indices = pa.array([work.index for work in works], pa.int64())
         rows: list[dict[str, Any]] = self.table.select(list(_JOB_COLUMNS)).take(indices).to_pylist()
         return rows
 

@@ -6,24 +6,29 @@ As a program (``python local_runner.py RUN.yaml``) it is what the fault tests ki
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 from flows.animate_collection import works_to_draw
 from flows.wrap_up import Summary, wrap_up
-from tasks import prefect_tasks
+from tasks import prefect_tasks, recycle
 from tasks.collection import Collection, register
 from tasks.config import RunConfig
 from tasks.runfile import load_run_file
+from tasks.turns import in_turn
 
 
 def run_locally(run: RunConfig) -> tuple[Summary, Collection]:
     """Do what the flow does, calling the tasks' plain functions."""
     collection = Collection.open(run)
     register(collection)
-    for shard_id in works_to_draw(collection):
-        prefect_tasks.proxy_shard.fn(run, shard_id)
-    for shard_id in list(collection.plan.shards):
-        prefect_tasks.animate_shard.fn(run, shard_id)
+    for works, task in (
+        (works_to_draw(collection), prefect_tasks.proxy_shard),
+        (collection.plan.shards, prefect_tasks.animate_shard),
+    ):
+        for _ in in_turn(collection.leases, list(works), partial(task.fn, run)):
+            pass
+    recycle.close()
     return wrap_up(collection, 0.0), collection
 
 

@@ -264,7 +264,7 @@ def test_an_interrupted_matrix_goes_on_where_it_stopped(
         whole(shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prefect_tasks.animate_pass, "run", stops_at_the_third_cell)
+        patch.setattr(shards.animate_pass, "run", stops_at_the_third_cell)
         with pytest.raises(KeyboardInterrupt):
             run_locally(run)
     assert cells == ["variant=baseline", "variant=V", "variant=S"]
