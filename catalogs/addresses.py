@@ -5,45 +5,89 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from catalogs.credentials import redact, refuse_credentials
 from catalogs.errors import ConfigError
+from catalogs.store_errors import status_of
 
 PARQUET = "parquet://"
 # Local files and object stores. Whatever else fsspec speaks (the web, archives, caches, chains)
 # would let a catalog of unknown origin reach what is none of its business.
-PROTOCOLS = frozenset(
-    ["file", "memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "hf"]
-)
+PROTOCOLS = {
+    "file": "file",
+    **{"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"},
+    **{"az": "az", "abfs": "az", "abfss": "az", "adl": "az"},
+    "hf": "hf",
+    "memory": "memory",
+}
 _CHAIN = re.compile(r"[A-Za-z0-9_.+-]+::")
+_listed = frozenset(PROTOCOLS.values())  # what this process may read from
+_own: str | None = None  # the collection's own place, which may be read whatever its protocol is
+
+
+def allow(protocols: Iterable[str] | None, own: str | None = None) -> None:
+    """Let this process read catalogs, tables and pictures by these protocols only (None: by all).
+
+    What lies below `own` may be read all the same: a collection reads its own catalog.
+    """
+    global _listed, _own
+    _listed = frozenset(PROTOCOLS.values() if protocols is None else {*protocols, "memory"})
+    _own = own.rstrip("/") if own else None
 
 
 def check_address(uri: str) -> str:
-    """The address itself when it may be opened: a path, or a URL of one of PROTOCOLS.
+    """The address itself when it may be opened: a path, or a URL of one of the listed protocols.
 
     Raises ConfigError for all else: the web (downloading is a step of its own), other protocols,
-    and fsspec's chains ("::").
+    fsspec's chains ("::"), and addresses that hold credentials, which are not repeated.
     """
     protocol, separator, _ = uri.partition("://")
+    shown = repr(redact(uri))
     if _CHAIN.match(uri) or (separator and "::" in uri):
         raise ConfigError(
-            f"{uri!r}: chained addresses (::) are not opened; "
+            f"{shown}: chained addresses (::) are not opened; "
             f"allowed are paths and {_allowed()} URLs."
         )
     if protocol in ("http", "https") and separator:
         raise ConfigError(
-            f"{uri!r} is on the web; downloading is a separate step, "
+            f"{shown} is on the web; downloading is a separate step, "
             "a catalog to animate names local files or a store."
         )
-    if separator and protocol not in PROTOCOLS:
+    family = PROTOCOLS.get(protocol) if separator else "file"
+    if family is None:
         raise ConfigError(
-            f"{uri!r}: the protocol {protocol!r} is not opened; "
+            f"{shown}: the protocol {protocol!r} is not opened; "
             f"allowed are paths and {_allowed()} URLs."
         )
-    return uri
+    if family not in _listed and not _is_own(uri):
+        raise ConfigError(
+            f"{shown} is not opened: {family!r} is not in execution.protocols "
+            f"({', '.join(sorted(_listed - {'memory'})) or 'none'})."
+        )
+    return refuse_credentials(uri)
+
+
+def _is_own(uri: str) -> bool:
+    if _own is None:
+        return False
+    if "://" in _own:
+        return uri.startswith(f"{_own}/") and ".." not in uri.split("/")
+    path, own = local_path(uri), local_path(_own)
+    return path is not None and own is not None and absolute(path).is_relative_to(absolute(own))
+
+
+def store_name(url: str) -> str | None:
+    """The store behind a URL, by protocol and bucket; None for what lies here or in memory."""
+    protocol, separator, rest = url.partition("://")
+    family = PROTOCOLS.get(protocol) if separator else None
+    if family in (None, "file", "memory"):
+        return None
+    return f"{family}://{rest.partition('/')[0]}"
 
 
 def _allowed() -> str:
@@ -119,30 +163,40 @@ def join(uri: str, root: str | None) -> str:
 
 def open_url(uri: str) -> Any:
     """An open binary file of a URL that `check_address` allows; else raises ConfigError."""
-    import fsspec
+    filesystem, path = filesystem_of(uri)
+    return filesystem.open(path, "rb")
 
+
+def read_url(uri: str, most: int | None = None) -> bytes:
+    """All bytes of a URL that `check_address` allows, or the first `most`; one request."""
+    filesystem, path = filesystem_of(uri)
+    if most is None:
+        # s3fs asks for the size first unless told that one stream is enough.
+        single = {"max_concurrency": 1} if PROTOCOLS[uri.partition("://")[0]] == "s3" else {}
+        return bytes(filesystem.cat_file(path, **single))
     try:
-        return fsspec.open(check_address(uri), "rb").open()
-    except ImportError as error:
-        raise ConfigError(f"{uri!r} needs another package: {error}.") from error
-    except ConfigError:
+        return bytes(filesystem.cat_file(path, start=0, end=most))
+    except Exception as error:
+        if status_of(error) == 416:  # no range of an empty object can be had
+            return b""
         raise
-    except ValueError as error:
-        raise ConfigError(f"{uri!r} cannot be opened: {error}.") from error
 
 
 def filesystem_of(location: str) -> tuple[Any, str]:
     """The fsspec filesystem of an allowed address and the path inside it; else ConfigError."""
     import fsspec
 
+    from catalogs.clients import open_filesystem
+
     path = local_path(check_address(location))
     if path is not None:  # never parsed as a URL: a folder's name may hold anything
         return fsspec.filesystem("file"), str(absolute(path))
     try:
-        filesystem, root = fsspec.core.url_to_fs(location)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{location}: this cannot be opened: {error}.") from error
-    return filesystem, str(root)
+        return open_filesystem(location)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{location}: this cannot be opened: {redact(str(error))}.") from error
 
 
 def absolute(path: str | Path) -> Path:

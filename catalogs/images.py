@@ -22,8 +22,8 @@ from catalogs.addresses import (
     plain_stat,
     read_plain,
     read_url,
+    store_name,
 )
-from catalogs.clients import store_name
 from catalogs.errors import ConfigError, StoreError, TooManyBytes
 
 BATCH_ROWS = 16
@@ -56,7 +56,10 @@ def read_file(uri: str, max_bytes: int | None = None) -> bytes:
     check_address(uri)
     try:
         return retries.attempt(
-            lambda: _read_whole(uri, max_bytes), f"reading {uri!r}", expected=_PLAIN_ERRORS
+            lambda: _read_whole(uri, max_bytes),
+            f"reading {uri!r}",
+            expected=_PLAIN_ERRORS,
+            store=store_name(uri),
         )
     except FileNotFoundError as error:
         raise FileNotFoundError(f"no image at {uri!r}") from error
@@ -74,9 +77,11 @@ def _read_whole(uri: str, max_bytes: int | None) -> bytes:
     if path is not None:
         _check_bytes(plain_stat(path).st_size, max_bytes)
         return read_plain(path)
-    with open_url(uri) as stream:
-        _check_bytes(getattr(stream, "size", None) or 0, max_bytes)
-        return bytes(stream.read())
+    # One byte more than is allowed tells that there are too many; no request for the size before.
+    data = read_url(uri, None if max_bytes is None else max_bytes + 1)
+    if max_bytes is not None and len(data) > max_bytes:
+        raise TooManyBytes(f"the file has more than {max_bytes} bytes; so many are allowed")
+    return data
 
 
 def _check_bytes(size: int, most: int | None) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from catalogs import paths, retries
+from catalogs.credentials import redact, refuse_credentials
 from catalogs.errors import ConfigError
 
 T = TypeVar("T")
@@ -35,11 +36,13 @@ class Store:
     """Objects under one root, addressed by relative posix paths.
 
     `counts` holds one count per request caused, retries included; a listing counts once per
-    thousand objects, a deletion once per thousand paths. Transient errors are tried five times
-    with full jitter (`backoff` seconds, doubling), then raised as StoreError.
+    thousand objects, a deletion once per thousand paths, or as its store has it. What may pass is
+    tried again as `catalogs.retries` says, under the `name` of the store (None: on this machine),
+    then raised as StoreError.
     """
 
     backoff = retries.BACKOFF
+    name: str | None = None
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -49,17 +52,18 @@ class Store:
     def open(url: str, *, options: Mapping[str, Any] | None = None) -> "Store":
         """Open a local path or fsspec URL; `options` go to the filesystem. Makes no request.
 
-        ConfigError: unknown protocol, missing extra, or options the filesystem refuses.
+        ConfigError: no store, missing extra, options the filesystem refuses, or credentials in the
+        URL.
         """
         from catalogs.store_local import LocalStore
-        from catalogs.store_remote import RemoteStore
+        from catalogs.store_remote import open_remote
 
-        protocol, separator, rest = str(url).partition("://")
+        protocol, separator, rest = refuse_credentials(str(url)).partition("://")
         if not separator:
             return LocalStore(url)
         if protocol in ("file", "local"):
             return LocalStore(rest)
-        return RemoteStore(url, options=options)
+        return open_remote(url, options)
 
     def get(self, path: str) -> bytes | None:
         """Bytes of an object; None when there is none."""
@@ -121,7 +125,7 @@ class Store:
             self.delete([paths.WRITE_CHECK])
         except (OSError, TypeError, ValueError) as error:  # clients look at options only now
             cause = error.__cause__ or error
-            reason = getattr(cause, "strerror", None) or str(cause)
+            reason = redact(getattr(cause, "strerror", None) or str(cause))
             raise ConfigError(f"output {self.url} is not writable: {reason}.") from error
 
     def _request(self, verb: str, path: str, act: Callable[[str], T]) -> T:
@@ -138,6 +142,7 @@ class Store:
             expected=expected,
             backoff=self.backoff,
             before=lambda: self._count(verb),
+            store=self.name,
         )
 
     def _count(self, verb: str, by: int = 1) -> None:

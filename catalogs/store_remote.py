@@ -1,5 +1,7 @@
 """The object store on S3, Google Cloud, Azure, memory or any other fsspec filesystem."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import threading
@@ -7,60 +9,92 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from catalogs import headers
+from catalogs.addresses import PROTOCOLS, store_name
+from catalogs.clients import open_filesystem
+from catalogs.credentials import redact
 from catalogs.errors import ConfigError
 from catalogs.store import ObjectInfo, Store, unless_missing
 
 # The in-memory filesystem tests before it writes, so its creates are made atomic here.
 _MEMORY = threading.RLock()
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-_EXTRAS |= {"abfs": "azure", "abfss": "azure", "az": "azure", "adl": "azure"}
+
+
+def open_remote(url: str, options: Mapping[str, Any] | None = None) -> RemoteStore:
+    """The store at a URL. ConfigError for what is no store, as `Store.open`."""
+    protocol = url.partition("://")[0]
+    family = PROTOCOLS.get(protocol)
+    if family in (None, "hf"):
+        why = "can only be read" if family else f"{protocol!r} is no object store"
+        raise ConfigError(
+            f"output {redact(url)}: {why}; allowed are a folder and s3://, az:// and gs:// URLs."
+        )
+    if family == "s3":
+        from catalogs.store_s3 import S3Store
+
+        return S3Store(url, options=options)
+    if family == "az":
+        from catalogs.store_azure import AzureStore
+
+        return AzureStore(url, options=options)
+    if family == "gs":
+        from catalogs.store_google import GoogleStore
+
+        return GoogleStore(url, options=options)
+    return RemoteStore(url, options=options)
 
 
 class RemoteStore(Store):
-    """Any other fsspec filesystem; what S3 needs to answer in one request is set here."""
+    """Any fsspec filesystem, by the verbs that all have; the clouds' own stores know better."""
 
     def __init__(self, url: str, *, options: Mapping[str, Any] | None = None) -> None:
-        import fsspec
-
         url = url.rstrip("/") if not url.endswith("://") else url
         super().__init__(url)
-        protocol = url.partition("://")[0]
-        self._extra = _EXTRAS.get(protocol, "")
-        defaults = {"use_listings_cache": False} if self._extra else {}
+        self.options = dict(options or {})
+        self.name = store_name(url)
+        self._connect()
+
+    def _connect(self) -> None:
         try:
-            self.fs, root = fsspec.core.url_to_fs(url, **{**defaults, **(options or {})})
-        except ImportError as error:
-            hint = f"pip install 'epa[{self._extra}]'" if self._extra else str(error)
-            raise ConfigError(f"{protocol}:// needs an extra: {hint}.") from error
+            self.fs, root = open_filesystem(self.url, self.options)
+        except ConfigError:
+            raise
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"output {url} cannot be opened: {error}.") from error
-        self.root = str(root).rstrip("/")
-        in_memory = protocol == "memory"
+            reason = redact(str(error))
+            raise ConfigError(f"output {self.url} cannot be opened: {reason}.") from None
+        self.root = root.rstrip("/")
+        self._in_memory = self.url.startswith("memory://")
         self._guard: contextlib.AbstractContextManager[Any] = (
-            _MemoryGuard() if in_memory else contextlib.nullcontext()
+            _MEMORY if self._in_memory else contextlib.nullcontext()
         )
-        self._makes_folders = not in_memory and not self._extra
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to another process, which connects anew."""
+        made = ("fs", "_guard")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._connect()
 
     def _full(self, path: str) -> str:
         return f"{self.root}/{path}"
 
     def _get(self, path: str) -> bytes:
-        # s3fs asks for the size first unless told that one stream is enough.
-        single = {"max_concurrency": 1} if self._extra == "s3" else {}
         with self._guard:
-            return bytes(self.fs.cat_file(self._full(path), **single))
+            return bytes(self.fs.cat_file(self._full(path)))
 
     def _put(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
         self._make_folder(path)
         with self._guard:
-            self.fs.pipe_file(self._full(path), data, **self._typed(content_type))
+            self.fs.pipe_file(self._full(path), data, **self._headers(path, content_type))
 
     def _create(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
         self._make_folder(path)
         try:
             with self._guard:
-                typed = self._typed(content_type)
-                self.fs.pipe_file(self._full(path), data, mode="create", **typed)
+                named = self._headers(path, content_type)
+                self.fs.pipe_file(self._full(path), data, mode="create", **named)
         except OSError as error:
             # Some gateways answer "invalid" where S3 says that the precondition failed.
             if error.errno == errno.EINVAL and self.head(path) is not None:
@@ -68,19 +102,19 @@ class RemoteStore(Store):
             raise
 
     def _make_folder(self, path: str) -> None:
-        if self._makes_folders:
+        if not self._in_memory:
             self.fs.makedirs(self._full(path).rpartition("/")[0], exist_ok=True)
 
-    def _typed(self, content_type: str | None) -> dict[str, str]:
-        name = {"s3": "ContentType", "gcs": "content_type"}.get(self._extra)
-        return {name: content_type} if name and content_type else {}
+    def _headers(self, path: str, content_type: str | None) -> dict[str, Any]:
+        """The client's arguments for the object's headers."""
+        return {}
 
     def _list(self, prefix: str) -> Sequence[ObjectInfo]:
         with self._guard:
-            if self._extra:  # a stem below the root: one listing, also when nothing is there
-                found = self.fs.find(self.root, prefix=f"{prefix}/", detail=True)
-            else:
-                found = self.fs.find(self._full(prefix), detail=True, on_error=unless_missing)
+            found = self.fs.find(self._full(prefix), detail=True, on_error=unless_missing)
+        return self._infos(found)
+
+    def _infos(self, found: Mapping[str, Mapping[str, Any]]) -> list[ObjectInfo]:
         start = len(self.root) + 1
         return [_info(name[start:], entry) for name, entry in found.items()]
 
@@ -102,14 +136,23 @@ class RemoteStore(Store):
         return _info(path, entry)
 
 
-class _MemoryGuard:
-    """Enters the one lock of the in-memory filesystem; holds no lock itself, so it pickles."""
+class CloudStore(RemoteStore):
+    """What the stores of the clouds have in common: no folders, and headers on every object."""
 
-    def __enter__(self) -> None:
-        _MEMORY.acquire()
+    def _make_folder(self, path: str) -> None:
+        pass
 
-    def __exit__(self, *_: object) -> None:
-        _MEMORY.release()
+    def _headers(self, path: str, content_type: str | None) -> dict[str, Any]:
+        kind = content_type or headers.content_type(path)
+        return self._named(kind, headers.cache_control(path))
+
+    def _named(self, content_type: str, cache_control: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """The moment with its time zone; stores mean UTC where they name none."""
+    return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
 
 
 def _info(path: str, entry: Mapping[str, Any]) -> ObjectInfo:
@@ -117,5 +160,5 @@ def _info(path: str, entry: Mapping[str, Any]) -> ObjectInfo:
     modified = next((entry[name] for name in names if entry.get(name)), None)
     if isinstance(modified, int | float):
         modified = datetime.fromtimestamp(modified, UTC)
-    known = modified if isinstance(modified, datetime) else None
+    known = aware(modified) if isinstance(modified, datetime) else None
     return ObjectInfo(path, int(entry.get("size") or 0), known)
