@@ -22,15 +22,20 @@ _MOST_ASPECT_ERROR = 0.02
 
 @dataclass(frozen=True)
 class Beside:
-    """A kind of picture beside a painting: how its columns begin, and where it is needed."""
+    """A kind of picture beside a painting: how its columns begin, and where it is needed.
+
+    ``missing`` and ``misfit`` are the failure codes of one that is not there or of another shape.
+    """
 
     column: str
     what: str
     stage: str
+    missing: str
+    misfit: str
 
 
-MASK = Beside("mask", "the mask", "prepare")
-PROXY = Beside("proxy", "the given proxy", "proxy")
+MASK = Beside("mask", "the mask", "prepare", "no_mask", "mask_size")
+PROXY = Beside("proxy", "the given proxy", "proxy", "no_proxy", "proxy_size")
 
 
 def read_beside(row: Mapping[str, Any], kind: Beside, limits: ImageLimits | None = None) -> bytes:
@@ -48,7 +53,7 @@ def read_beside(row: Mapping[str, Any], kind: Beside, limits: ImageLimits | None
         most = limits.max_bytes if limits else None
         data = read_image(row[f"{kind.column}_uri"], max_bytes=most)
     except FileNotFoundError:
-        raise failure(f"no_{kind.column}", " is not where the catalog says") from None
+        raise failure(kind.missing, " is not where the catalog says") from None
     except PermissionError:
         raise failure("unreadable_file", " may not be read") from None
     except TooManyBytes as error:
@@ -82,7 +87,7 @@ def decode_beside(
         raise ItemError(error.code, message, stage=kind.stage) from error
     if abs((image.width / image.height) / (original[0] / original[1]) - 1) > _MOST_ASPECT_ERROR:
         raise ItemError(
-            f"{kind.column}_size",
+            kind.misfit,
             f"{kind.what} is {image.width}x{image.height}, the painting "
             f"{original[0]}x{original[1]}: not the same shape",
             stage=kind.stage,
