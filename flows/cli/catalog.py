@@ -1,4 +1,4 @@
-"""Commands on catalogs: build one from any source, look at it, check it."""
+"""Commands on catalogs: build one from any source, fetch its pictures, look at it, check it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-app = typer.Typer(help="Build, show and check catalogs.", no_args_is_help=True)
+app = typer.Typer(help="Build, download, show and check catalogs.", no_args_is_help=True)
 
 
 class Kind(StrEnum):
@@ -43,6 +43,48 @@ def build(
     for line in result.report.lines():
         typer.echo(line)
     typer.echo(f"wrote {output}")
+
+
+@app.command()
+def download(
+    source: Annotated[str, typer.Argument(help="a catalog, or anything one is built from")],
+    output: Annotated[str, typer.Option("--output", "-o", help="folder or object-store URL")],
+    kind: Annotated[Kind, typer.Option(help="what SOURCE is")] = Kind.AUTO,
+    images: Annotated[str | None, typer.Option(help="root of the WikiArt pictures")] = None,
+    column: Annotated[
+        list[str] | None, typer.Option(help="catalog column = column of the table, repeatable")
+    ] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition on catalog columns")] = None,
+    limit: Annotated[int | None, typer.Option(help="at most this many works", min=1)] = None,
+    workers: Annotated[int, typer.Option(help="pictures at a time", min=1, max=64)] = 4,
+    per_host: Annotated[int, typer.Option(help="connections to one host", min=1, max=64)] = 2,
+    retries: Annotated[int, typer.Option(help="further tries of a picture", min=0, max=4)] = 4,
+    max_bytes: Annotated[int, typer.Option(help="of one picture", min=1)] = 200_000_000,
+    timeout: Annotated[float, typer.Option(help="seconds for one picture", min=0.1)] = 600,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="HOST:PORT of your own network that may be asked too, repeatable"),
+    ] = None,
+    contact: Annotated[
+        str, typer.Option(help="mail or page that servers are told, as some ask for it")
+    ] = "",
+) -> None:
+    """Fetch the pictures SOURCE names on the web; write OUTPUT/catalog.parquet of the copies.
+
+    The same call again fetches what is missing. Exits with 1 when works had to be left out.
+    """
+    from catalogs.download_fetch import FetchLimits
+    from flows.cli.pairs import split_pairs
+    from flows.downloads import Request, download_pictures
+
+    options: dict[str, Any] = {"images": images} if images else {}
+    columns = split_pairs("--column", column or [], "title=Name")
+    limits = FetchLimits(max_bytes=max_bytes, total=timeout, retries=retries, per_host=per_host)
+    request = Request(source, output, kind.value, columns, options, where, limit)
+    complete = download_pictures(
+        request, limits, workers=workers, allowed=allow_host or [], contact=contact
+    )
+    raise typer.Exit(0 if complete else 1)
 
 
 @app.command()
