@@ -12,7 +12,7 @@ from prefect.client.orchestration import get_client
 from catalogs.store import Store
 from epa_core.errors import UnsupportedError
 from flows.animate_collection import animate_collection
-from tasks import animate_pass, prefect_tasks
+from tasks import animate_pass
 
 pytestmark = pytest.mark.usefixtures("prefect_home")
 
@@ -78,7 +78,7 @@ def test_an_interrupted_flow_goes_on_where_it_stopped(
             raise KeyboardInterrupt
         whole(shard)  # type: ignore[arg-type]  # a Shard
 
-    monkeypatch.setattr(prefect_tasks.animate_pass, "run", stops_at_the_second_shard)
+    monkeypatch.setattr(animate_pass, "run", stops_at_the_second_shard)
     with pytest.raises(KeyboardInterrupt):
         animate_collection(run)
     done = len(list(Path(run.output).glob("videos/*/*/video.mp4")))

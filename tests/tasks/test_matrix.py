@@ -11,7 +11,7 @@ from local_runner import run_locally
 from paintings import painting, tiny_run, write_paintings
 
 from catalogs.cache import Cache
-from tasks import animate_pass, distill, keychain, prefect_tasks
+from tasks import animate_pass, distill, keychain
 from tasks.collection import Collection
 from tasks.failures import RepeatedFault
 from tasks.keychain import KeyChain
@@ -264,7 +264,7 @@ def test_an_interrupted_matrix_goes_on_where_it_stopped(
         whole(shard)
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.animate_pass, "run", stops_at_the_third_cell)
+        patch.setattr(animate_pass, "run", stops_at_the_third_cell)
         with pytest.raises(KeyboardInterrupt):
             run_locally(run)
     assert cells == ["variant=baseline", "variant=V", "variant=S"]
