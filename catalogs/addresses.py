@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from catalogs import retries
 from catalogs.credentials import redact, refuse_credentials
 from catalogs.errors import ConfigError
 from catalogs.store_errors import status_of
@@ -25,6 +26,7 @@ PROTOCOLS = {
     "hf": "hf",
     "memory": "memory",
 }
+_PLAIN = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _CHAIN = re.compile(r"[A-Za-z0-9_.+-]+::")
 _listed = frozenset(PROTOCOLS.values())  # what this process may read from
 _own: str | None = None  # the collection's own place, which may be read whatever its protocol is
@@ -164,7 +166,28 @@ def join(uri: str, root: str | None) -> str:
 def open_url(uri: str) -> Any:
     """An open binary file of a URL that `check_address` allows; else raises ConfigError."""
     filesystem, path = filesystem_of(uri)
-    return filesystem.open(path, "rb")
+    return open_patiently(filesystem, path, uri)
+
+
+def open_patiently(filesystem: Any, path: str, uri: str) -> Any:
+    """An open binary file whose store is waited for, when it is opened and at every read.
+
+    Reads raise StoreError; opening also FileNotFoundError, PermissionError.
+    """
+    store = store_name(uri)
+    stream = retries.attempt(
+        lambda: filesystem.open(path, "rb"), f"opening {uri}", expected=_PLAIN, store=store
+    )
+    fetch = getattr(getattr(stream, "cache", None), "fetcher", None)
+    if store is not None and fetch is not None:
+
+        def patient(start: int, end: int) -> Any:
+            return retries.attempt(
+                lambda: fetch(start, end), f"reading {uri}", expected=_PLAIN, store=store
+            )
+
+        stream.cache.fetcher = patient
+    return stream
 
 
 def read_url(uri: str, most: int | None = None) -> bytes:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from catalogs import retries
-from catalogs.addresses import check_address, filesystem_of, local_path
+from catalogs.addresses import check_address, local_path
 from catalogs.errors import ConfigError, StoreError
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform
+from catalogs.store import Store
 
 if TYPE_CHECKING:
     from catalogs.validation import BuildResult
@@ -36,8 +36,8 @@ def write_catalog(result: BuildResult | pa.Table, path: str | Path) -> None:
     target = local_path(check_address(str(path)))
     try:
         if target is None:
-            filesystem, name = filesystem_of(str(path))
-            retries.attempt(lambda: filesystem.pipe_file(name, bytes(data)), f"writing {path}")
+            folder, _, name = str(path).rpartition("/")
+            Store.open(folder).put(name, bytes(data))
         else:
             _write_local(target, data)
     except (OSError, ImportError, ValueError) as error:

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
 from catalogs import retries
-from catalogs.addresses import ParquetRef, filesystem_of, local_path
+from catalogs.addresses import (
+    ParquetRef,
+    filesystem_of,
+    local_path,
+    open_patiently,
+    store_name,
+)
 from catalogs.builders.columns import RowReader, resolve
 from catalogs.builders.names import repair_text
 from catalogs.builders.table import is_image
 from catalogs.errors import ConfigError
 from catalogs.validation import BuildResult, ValidationReport, finish
+
+T = TypeVar("T")
 
 _BATCH = 10_000
 _README_LIMIT = 1 << 20
@@ -55,22 +64,33 @@ class _Source:
     """The Parquet files of a data set, local or behind fsspec, in the order of their names."""
 
     def __init__(self, location: str) -> None:
+        self.location = location
         self.is_local = local_path(location) is not None
         self.fs, root = filesystem_of(location)
         self.fs.invalidate_cache()  # a listing kept by this process may be of an earlier build
         try:
-            found = retries.attempt(
-                lambda: self.fs.find(root) if self.fs.isdir(root) else [root], "listing"
-            )
+            found = self._try(lambda: self._found(root), "listing")
         except (ImportError, ValueError, OSError) as error:
             raise ConfigError(f"{location}: the data set cannot be listed: {error}.") from error
         self.files = sorted(file for file in found if file.endswith(".parquet"))
-        if not self.files or not self.fs.exists(self.files[0]):
+        if not self.files:
             raise ConfigError(f"{location}: there are no Parquet files here.")
         self.root = root if root != self.files[0] else root.rpartition("/")[0]
         parts = [part for part in self.root.split("/") if part]
         self.name = next((part for part in reversed(parts) if part != "data"), "dataset")
         self.labels = self._sidecar_labels()
+
+    def _try(self, act: Callable[[], T], what: str) -> T:
+        return retries.attempt(act, f"{what} {self.location}", store=store_name(self.location))
+
+    def _found(self, root: str) -> list[str]:
+        if self.fs.isdir(root):
+            return list(self.fs.find(root))
+        return [root] if self.fs.exists(root) else []
+
+    def open(self, file: str) -> Any:
+        """One of the files, for reading."""
+        return open_patiently(self.fs, file, self.location)
 
     def uri(self, file: str) -> str:
         """The file's place as an image reference names it."""
@@ -82,7 +102,7 @@ class _Source:
             stat = Path(file).stat()
             facts: list[Any] = [stat.st_size, stat.st_mtime_ns]
         else:
-            info = retries.attempt(lambda: self.fs.info(file), f"reading {file}")
+            info = self._try(lambda: self.fs.info(file), f"looking at {file} in")
             marks = (info[name] for name in _VERSION_MARKS if info.get(name))
             facts = [info.get("size"), next(marks, None)]
         return hashlib.blake2b(repr(facts).encode(), digest_size=8).hexdigest()
@@ -97,8 +117,9 @@ class _Source:
         for folder in (self.root, parent):
             for name, read in (("dataset_infos.json", _infos_labels), ("README.md", _card_labels)):
                 try:
-                    content = self.fs.cat_file(f"{folder}/{name}")[:_README_LIMIT]
-                    labels = read(content.decode("utf-8"))
+                    path = f"{folder}/{name}"
+                    content = self._try(partial(self.fs.cat_file, path), "reading")
+                    labels = read(content[:_README_LIMIT].decode("utf-8"))
                 except (OSError, ValueError):
                     continue
                 if labels:
@@ -116,9 +137,7 @@ def _file_rows(
     import pyarrow.parquet as pq
 
     try:
-        parquet = retries.attempt(
-            lambda: pq.ParquetFile(source.fs.open(file, "rb"), pre_buffer=False), "opening"
-        )
+        parquet = pq.ParquetFile(source.open(file), pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         reason = " ".join(str(error).split())
         raise ConfigError(f"{file}: this Parquet file cannot be read: {reason}") from error

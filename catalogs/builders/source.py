@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalogs import retries
 from catalogs.addresses import check_address, local_path, open_url
 from catalogs.builders.folder import build_folder
 from catalogs.builders.huggingface import build_huggingface
@@ -70,8 +69,7 @@ def _holds_images(location: str) -> bool:
     try:
         if "://" not in location:
             return any(is_image(field.type) for field in pq.read_schema(location))
-        schema = retries.attempt(lambda: _url_schema(location), f"reading {location}")
-        return any(is_image(field.type) for field in schema)
+        return any(is_image(field.type) for field in _url_schema(location))
     except (pa.ArrowException, OSError):
         return False  # the builder says what is wrong with it
 

@@ -3,7 +3,7 @@
 import errno
 import io
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import virtual_clock
 from fsspec.implementations.memory import MemoryFileSystem
+from virtual_clock import VirtualClock
 
 from catalogs import images, retries
 from catalogs.addresses import ParquetRef
@@ -26,16 +28,15 @@ moto_server = pytest.importorskip("moto.server")
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Tries follow each other at once, ours and the client's; credentials from the environment."""
-    monkeypatch.setattr(retries.time, "sleep", lambda seconds: None)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[VirtualClock]:
+    """Tries follow each other at once; credentials come from the environment."""
+    clock = virtual_clock.install(monkeypatch)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     s3fs.S3FileSystem.clear_instance_cache()
     images._open_group.cache_clear()
-    yield
+    yield clock
     images._open_group.cache_clear()
     s3fs.S3FileSystem.clear_instance_cache()
 
@@ -76,12 +77,11 @@ def test_what_is_there_and_what_is_not(bucket: str) -> None:
 
 @pytest.mark.usefixtures("nobody")
 @pytest.mark.parametrize("uri", ["s3://b/a.jpg", "parquet://s3://b/a.parquet#row_group=0&row=0"])
-def test_a_server_that_is_down_is_a_store_error(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    tries: list[float] = []
-    monkeypatch.setattr(retries.time, "sleep", tries.append)
+def test_a_server_that_is_down_is_a_store_error(uri: str, clock: VirtualClock) -> None:
     with pytest.raises(StoreError, match="Could not connect"):
         read_image(uri)
-    assert len(tries) == retries.TRIES - 1
+    assert sum(clock.slept) == pytest.approx(180)  # the patience nobody changed
+    assert max(clock.slept) <= retries.LONGEST
     for build in (build_table, build_source, build_huggingface):
         with pytest.raises(ConfigError, match="Could not connect"):
             build("s3://b/t.parquet")
@@ -105,13 +105,17 @@ class Blips:
 @pytest.fixture
 def blips(monkeypatch: pytest.MonkeyPatch) -> Blips:
     fsspec.filesystem("memory").pipe({"/blip/a": b"x", "/blip/t.parquet": parquet_bytes()})
-    blips, stock = Blips(), MemoryFileSystem._open
+    blips = Blips()
 
-    def _open(self: MemoryFileSystem, *args: Any, **kwargs: Any) -> Any:
-        blips.strike()
-        return stock(self, *args, **kwargs)
+    def shaky(stock: Callable[..., Any]) -> Callable[..., Any]:
+        def act(*args: Any, **kwargs: Any) -> Any:
+            blips.strike()
+            return stock(*args, **kwargs)
 
-    monkeypatch.setattr(MemoryFileSystem, "_open", _open)
+        return act
+
+    for name in ("_open", "cat_file"):
+        monkeypatch.setattr(MemoryFileSystem, name, shaky(getattr(MemoryFileSystem, name)))
     return blips
 
 
