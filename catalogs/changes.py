@@ -6,6 +6,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from catalogs.facts import Ledger
+from catalogs.rows import Row
 
 if TYPE_CHECKING:
     from catalogs.plan import Work
@@ -72,21 +73,59 @@ def _past(
     for old, keys in earlier:
         if varied and (old is None or any(_differ(old, material, name) for name in varied)):
             continue
-        fields = _differences(old, material) if old is not None else []
+        fields = [_shown(change) for change in _differences(old, material)] if old else []
         # Equal material under another key: the stage itself is another version now.
-        first = next(stage for stage, key in work.keys.items() if keys.get(stage) != key)
-        return Past(_listing(fields or [f"{first} (version)"]), made | set(keys.values()))
+        fields = fields or [f"{_first_stage(work, keys)} (version)"]
+        return Past(_listing(fields), made | set(keys.values()))
     return Past(None, made)
+
+
+class Change(NamedTuple):
+    """How a work differs from an earlier result of its item.
+
+    `stage` is the first whose key is another one; `fields` are names with old and new value, none
+    where only a stage's own version differs. Both are empty where the result does not tell.
+    """
+
+    since: Row
+    stage: str
+    fields: tuple[tuple[str, Any, Any], ...]
+
+
+def last_change(
+    work: "Work",
+    ledger: Ledger,
+    material: Mapping[str, Any],
+    *,
+    present: Collection[str] = (),
+    varied: Collection[str] = (),
+) -> Change | None:
+    """Compare a work with the last result of its item under a key that is none of `present`.
+
+    Where works of one item differ in the `varied` fields, it is the last that agrees in these.
+    """
+    rows = [r for r in ledger.of_item(work.item_id) if r.status == "done" and r.key not in present]
+    for row, (text, keys) in zip(rows, ledger.details(rows), strict=True):
+        old = json.loads(text) if text else None
+        if varied and (old is None or any(_differ(old, material, name) for name in varied)):
+            continue
+        stage = _first_stage(work, keys) if keys else ""
+        return Change(row, stage, tuple(_differences(old, material)) if old else ())
+    return None
+
+
+def _first_stage(work: "Work", keys: Mapping[str, str]) -> str:
+    return next((stage for stage, key in work.keys.items() if keys.get(stage) != key), "")
 
 
 def _differ(old: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
     return bool(_plain(old.get(name)) != _plain(new.get(name)))
 
 
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Name the fields that differ, settings of the run with their values."""
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Name the fields that differ, with both values."""
     names = [*new, *(name for name in old if name not in new)]
-    return [_difference(name, old, new) for name in names if _differ(old, new, name)]
+    return [(name, old.get(name), new.get(name)) for name in names if _differ(old, new, name)]
 
 
 def _plain(value: Any) -> Any:
@@ -94,14 +133,12 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _difference(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _shown(change: tuple[str, Any, Any]) -> str:
     """Show both values of a setting where they are short; a work's own texts are only named."""
+    name, *values = change
     if "." not in name:
         return name
-    shown = [
-        value if isinstance(value, str) else json.dumps(value, default=str)
-        for value in (old.get(name), new.get(name))
-    ]
+    shown = [v if isinstance(v, str) else json.dumps(v, default=str) for v in values]
     if any(len(text) > _SHORT for text in shown):
         return name
     return f"{name} {shown[0]} -> {shown[1]}"

@@ -102,6 +102,10 @@ class Ledger:
         """Count the keys known."""
         return len(self._best)
 
+    def keys(self) -> list[str]:
+        """All keys known."""
+        return list(self._by_key)
+
     def find(self, key: str) -> Row | None:
         """Best row of a key; None when nothing is known of it."""
         return self._by_key.get(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from functools import cache
 from importlib import metadata
@@ -149,13 +150,18 @@ def record_of(shard: Shard, job: Job, **facts: Any) -> Record:
 def _upload(shard: Shard, job: Job, clip: Clip) -> tuple[Output, ...]:
     """Put every file under a name that holds the item, its key and the content's digest."""
     digests = {name: digest_bytes(data) for name, data in clip.files.items()}
-    content = digest_bytes("".join(sorted(digests.values())).encode())
+    content = content_digest(digests.values())
     outputs = []
     for name, data in clip.files.items():
         path = paths.output(job.work.item_id, job.work.key, content, name, label=_label(job))
         shard.store.put(path, data, _TYPES[name.rpartition(".")[2]])
         outputs.append(Output(name=name, path=path, sha256=digests[name], bytes=len(data)))
     return tuple(outputs)
+
+
+def content_digest(digests: Iterable[str]) -> str:
+    """Digest of a whole result, from those of its files; its folder is named by it."""
+    return digest_bytes("".join(sorted(digests)).encode())
 
 
 def _keep_latents(shard: Shard, entry: Awakening) -> None:

@@ -1,0 +1,204 @@
+"""Garbage collection: objects that no row, no leftover record and no living worker refers to.
+
+What is garbage is judged from facts read after the listing, the leases last but one and the ledger
+last: a worker names its work in its lease, writes the files, commits the record, in this order, so
+a file that is wanted meanwhile is seen in one of the three. Nothing younger than the grace period
+goes, by the store's own clock. Should a worker commit, in the second between the last look and the
+deletion, a file that had lain about for longer than that, its result is declared lost.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal
+
+from catalogs import leases, paths
+from catalogs.compaction import superfluous
+from catalogs.facts import Ledger
+from catalogs.ledger import declare_lost
+from catalogs.loading import load
+from catalogs.rows import PLAIN, Row
+from catalogs.store import ObjectInfo, Store
+from catalogs.store_local import LocalStore
+
+Kind = Literal["videos", "cache", "temporary", "leases", "crashes", "manifest"]
+MEANINGS: Mapping[Kind, str] = {
+    "videos": "files of results that no record names",
+    "cache": "cached results that no present work needs",
+    "temporary": "files that killed writers left",
+    "leases": "leases that are over",
+    "crashes": "deaths of works that are done",
+    "manifest": "parts and snapshots that a newer snapshot covers",
+}
+GRACE = timedelta(days=7)
+_CACHED = re.compile(rf"{paths.CACHE}/[^/]+/[^/]+/(?P<key>[^/.]+)\.[^/]+")
+_TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")  # as the local store names them
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the present run is: its plan, the keys of all stages of its works, its lease time."""
+
+    plan_key: str
+    stages: frozenset[str]
+    lease_seconds: float
+
+
+@dataclass
+class Garbage:
+    """Objects that may go, by kind; `notes` say in a sentence what was left alone and why."""
+
+    found: dict[Kind, list[ObjectInfo]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def paths(self) -> list[str]:
+        """Everything that may go."""
+        return [info.path for infos in self.found.values() for info in infos]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What must stay: files by path, results and cached objects by key."""
+
+    files: frozenset[str]
+    results: frozenset[str]  # first 12 digits of keys
+    cached: frozenset[str] | None  # None: anything may be wanted
+
+
+def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> Garbage:
+    """Look for objects that may go and were last written longer ago than `older_than`.
+
+    One listing of each folder and the reading of the ledger. DamagedError where the ledger cannot
+    be read: what it does not know it cannot protect.
+    """
+    now = leases.clock(store)
+    if now is None:
+        return Garbage(notes=[f"{store.url} tells no times, so nothing counts as old"])
+    before = now - older_than
+
+    def old(infos: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+        return [info for info in infos if info.modified is not None and info.modified < before]
+
+    folders = (paths.VIDEOS, paths.CACHE, paths.CRASHES, paths.LEASES, paths.SEALS, paths.MANIFEST)
+    listed = {folder: store.list(folder) for folder in folders}
+    temporary = _temporaries(store)
+    holders = leases.holders(store, needs.lease_seconds)
+    ledger = load(store)
+    wanted = _wanted(ledger, needs, holders)
+    garbage = Garbage()
+    if wanted.cached is None:
+        garbage.notes.append("another run is at work here, so the cache is left alone")
+    expired = superfluous(ledger, before)
+    kinds: dict[Kind, Iterable[ObjectInfo]] = {
+        "videos": (info for info in listed[paths.VIDEOS] if _unnamed(info.path, wanted)),
+        "cache": (info for info in listed[paths.CACHE] if _unneeded(info.path, wanted)),
+        "temporary": temporary,
+        "leases": _over(listed[paths.LEASES], listed[paths.SEALS], holders),
+        "crashes": (info for info in listed[paths.CRASHES] if _survived(info.path, ledger)),
+        "manifest": (info for info in listed[paths.MANIFEST] if info.path in expired),
+    }
+    garbage.found = {kind: found for kind, infos in kinds.items() if (found := old(infos))}
+    return garbage
+
+
+def remove(store: Store, garbage: Garbage) -> int:
+    """Delete what was found; how many results had been committed to it in that very second.
+
+    These are declared lost, so that the next run makes them again.
+    """
+    doomed = set(garbage.paths)
+    store.delete(doomed)
+    files = {path for path in doomed if path.startswith(f"{paths.VIDEOS}/")}
+    if not files:
+        return 0
+    harmed = [row for row, outputs in _results(load(store)) if not files.isdisjoint(outputs)]
+    return declare_lost(store, harmed, reason="garbage collection")
+
+
+def _results(ledger: Ledger) -> Iterator[tuple[Row, list[str]]]:
+    """Every done row there is, superseded and lost ones too, with the paths of its files."""
+    import pyarrow.compute as pc
+
+    table = ledger.columns((*PLAIN, "outputs"))
+    places = pc.indices_nonzero(pc.equal(table["status"], "done"))
+    table = table.take(places)
+    plain = zip(places.to_pylist(), *(table[name].to_pylist() for name in PLAIN), strict=True)
+    for values, outputs in zip(plain, table["outputs"].to_pylist(), strict=True):
+        yield Row(*values), [output["path"] for output in outputs]
+
+
+def _wanted(ledger: Ledger, needs: Needs, holders: Iterable[leases.Holder]) -> _Wanted:
+    """All that rows, leftover records (damaged ones, too) and living workers refer to."""
+    files = frozenset(path for _, outputs in _results(ledger) for path in outputs)
+    recorded = (paths.parse_record(path) for path in ledger.sources.records)
+    keys: set[str] = {name[1] for name in recorded if name}
+    cached: frozenset[str] | None = needs.stages
+    for holder in holders:
+        keys.update(holder.in_flight)
+        # Stages of another plan's works cannot be told from the keys that its lease names.
+        if holder.plan_key != needs.plan_key:
+            cached = None
+    return _Wanted(files, frozenset(key[:12] for key in keys), cached)
+
+
+def _unnamed(path: str, wanted: _Wanted) -> bool:
+    """Whether a file under `videos/` belongs to no record; what is no output stays."""
+    output = paths.parse_output(path)
+    return output is not None and path not in wanted.files and output.key not in wanted.results
+
+
+def _unneeded(path: str, wanted: _Wanted) -> bool:
+    match = _CACHED.fullmatch(path)
+    return match is not None and wanted.cached is not None and match["key"] not in wanted.cached
+
+
+def _survived(path: str, ledger: Ledger) -> bool:
+    """Whether a work is done whose worker had died."""
+    row = ledger.find(paths.parse_crash(path) or "")
+    return row is not None and row.status == "done"
+
+
+def _over(
+    listed: Iterable[ObjectInfo], seals: Iterable[ObjectInfo], holders: Iterable[leases.Holder]
+) -> Iterator[ObjectInfo]:
+    """Leases that were taken over, and those of plans that are sealed and that nobody holds."""
+    sealed = {info.path for info in seals}
+    held = {(holder.plan_key, holder.shard_id) for holder in holders}
+    listed = list(listed)
+    newest = {info.path for info in leases.newest(listed)}
+    for info in listed:
+        parsed = paths.parse_lease(info.path)
+        # One without a shard in its name was written to ask for the time.
+        current = parsed is not None and info.path in newest
+        if not current or (parsed and _ended(parsed, sealed, held)):
+            yield info
+
+
+def _ended(lease: tuple[str, str, int], sealed: set[str], held: set[tuple[str, str]]) -> bool:
+    """Whether a lease's plan is finished and nobody holds it all the same."""
+    plan_key, shard_id, _ = lease
+    return paths.seal_all(plan_key) in sealed and (plan_key, shard_id) not in held
+
+
+def _temporaries(store: Store) -> list[ObjectInfo]:
+    """Files that writers on a local disk were killed over; elsewhere a write is all or nothing."""
+    if not isinstance(store, LocalStore):
+        return []
+    found = []
+    for folder, _, names in os.walk(store.root):
+        for name in filter(_TEMPORARY.fullmatch, names):
+            path = Path(folder) / name
+            try:
+                stat = path.stat()
+            except OSError:  # published or removed meanwhile
+                continue
+            relative = path.relative_to(store.root).as_posix()
+            modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+            found.append(ObjectInfo(relative, stat.st_size, modified))
+    return found
