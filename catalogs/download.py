@@ -23,7 +23,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from catalogs import spreadsheet
 from catalogs.addresses import PARQUET, check_address
 from catalogs.builders.folder import MASK_SHA256, PROXY_SHA256
 from catalogs.catalog_file import ROW_GROUP
@@ -32,6 +31,7 @@ from catalogs.download_fetch import Fetcher
 from catalogs.download_network import Unavailable, is_web
 from catalogs.errors import ConfigError
 from catalogs.keys import item_slug
+from catalogs.safe_text import as_cell
 from catalogs.schema import table_from_rows
 from catalogs.store import Store
 
@@ -266,5 +266,5 @@ def _left_out_csv(left_out: Iterable[LeftOut]) -> bytes:
     writer.writerow(["id", "column", "url", "reason", "message"])
     for one in left_out:
         cells = (one.item_id, one.column, one.url, one.code, one.message)
-        writer.writerow([spreadsheet.as_text(cell) for cell in cells])
+        writer.writerow([as_cell(cell) for cell in cells])
     return text.getvalue().encode("utf-8", "replace")

@@ -16,6 +16,7 @@ from rich.table import Table
 from catalogs.errors import ConfigError
 from catalogs.ledger import reopen
 from catalogs.records import Record, from_table, to_parquet
+from catalogs.safe_text import as_cell, as_json
 from flows.collection import open_run
 from flows.report import escaped
 from tasks.collection import Collection
@@ -92,7 +93,7 @@ def write_manifest(location: str, format: str, output: Path | None) -> None:
         data = to_parquet(table)
     elif format == "json":
         rows = table.to_pylist(maps_as_pydicts="lossy")
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+        data = "".join(as_json(row) + "\n" for row in rows).encode()
     else:
         sink = pa.BufferOutputStream()
         pc.write_csv(_flat(table), sink)
@@ -109,13 +110,14 @@ def write_manifest(location: str, format: str, output: Path | None) -> None:
 
 
 def _flat(table: Any) -> Any:
-    """Nested columns as JSON text, so that a spreadsheet can hold them."""
+    """The table as a spreadsheet can hold it: nested columns as JSON text, no text a formula."""
     import pyarrow as pa
 
     for index, field in enumerate(table.schema):
-        if pa.types.is_nested(field.type):
+        if pa.types.is_nested(field.type) or pa.types.is_string(field.type):
             values = table[field.name].to_pylist(maps_as_pydicts="lossy")
-            texts = [None if v is None else json.dumps(v, ensure_ascii=False) for v in values]
+            write = as_json if pa.types.is_nested(field.type) else as_cell
+            texts = [None if value is None else write(value) for value in values]
             table = table.set_column(index, field.name, pa.array(texts, pa.string()))
     return table
 

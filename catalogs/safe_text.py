@@ -1,0 +1,35 @@
+"""Catalog text in files that people open elsewhere: no formula, no command to a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+# Control characters but the line's end and the tab, marks that reverse the reading direction, and
+# lone surrogates. Joiners stay: Persian and emoji are written with them.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+# OWASP, "CSV Injection": what makes a spreadsheet take a cell for a formula, also after white
+# space that it skips. A plain number is no formula and stays one.
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+
+
+def as_cell(value: str) -> str:
+    """The text as a cell of a CSV file: a quote before what would be a formula, controls as \\x1b.
+
+    Exact texts are in the JSON and the Parquet form of the same table.
+    """
+    shown = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], value)
+    formula = _FORMULA.match(shown) and not _NUMBER.fullmatch(shown)
+    return f"'{shown}" if formula else shown
+
+
+def as_json(value: Any) -> str:
+    """The value as one line of JSON that keeps its value and moves no cursor when it is shown."""
+    # Outside of strings JSON holds none of these characters.
+    return _CONTROLS.sub(
+        lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False)
+    )
