@@ -57,7 +57,7 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
 
     @property
-    def counts(self) -> Counter[str]:
+    def counts(self) -> Counter[Kind]:
         """Findings by kind."""
         return Counter(finding.kind for finding in self.findings)
 
@@ -75,12 +75,12 @@ def verify(
     *,
     everything: bool = False,
     deep: bool = False,
-    on_file: Callable[[], object] = lambda: None,
+    on_files: Callable[[int], object] = lambda count: None,
 ) -> Verification:
     """Look at the results of the present `works` (key -> item id), or of every row there is.
 
     A listing of the state, one of `videos/`, and a request for each seal of the plan; `deep` reads
-    every file, too, and calls `on_file` after each.
+    every file, too, and tells `on_files` how many there are, then 0 after each.
     """
     report = Verification(works=len(works))
     findings = report.findings
@@ -105,7 +105,8 @@ def verify(
         else:
             whole.append(path)
     if deep:
-        findings += _other_content(store, {path: files[path] for path in whole}, on_file)
+        on_files(len(whole))
+        findings += _other_content(store, {path: files[path] for path in whole}, on_files)
     return report
 
 
@@ -179,7 +180,9 @@ def _wanted(
 
 
 def _other_content(
-    store: Store, files: Mapping[str, tuple[Row, dict[str, Any]]], on_file: Callable[[], object]
+    store: Store,
+    files: Mapping[str, tuple[Row, dict[str, Any]]],
+    on_files: Callable[[int], object],
 ) -> Iterator[Finding]:
     """Read the files, several at a time, and compare digests."""
 
@@ -189,7 +192,7 @@ def _other_content(
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="verify") as pool:
         for path, found in zip(files, pool.map(digest, files), strict=True):
-            on_file()
+            on_files(0)
             row, output = files[path]
             if found is None:
                 yield Finding("missing", path, "the file is not there", row)

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from flows.cli import catalog, collection, released, run, single
+from flows.cli import catalog, collection, maintenance, released, run, single
 
 app = typer.Typer(
     name="epa",
@@ -25,6 +25,7 @@ run.register(app)
 single.register(app)
 released.register(app)
 collection.register(app)
+maintenance.register(app)
 app.add_typer(catalog.app, name="catalog")
 
 
