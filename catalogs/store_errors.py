@@ -105,7 +105,9 @@ def status_of(error: BaseException) -> int | None:
             response = response.get("ResponseMetadata") or {}
             found = response.get("HTTPStatusCode")
         else:
-            names = ("status_code", "status", "code")
+            # aiohttp's parser has a `code`, too, which no server sent.
+            google = type(cause).__module__.startswith(("gcsfs", "google"))
+            names = ("status_code", "status", *(("code",) if google else ()))
             found = next((n for n in (getattr(cause, name, None) for name in names) if n), None)
             found = found or getattr(response, "status_code", None)
         if isinstance(found, str) and found.isdigit():
