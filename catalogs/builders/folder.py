@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from catalogs.addresses import absolute, local_path, read_plain
+from catalogs.addresses import absolute, local_path, plain_stat
 from catalogs.builders.columns import artist, complete, known_genre
 from catalogs.builders.names import display_name, parse_stem
 from catalogs.errors import ConfigError
@@ -235,7 +235,9 @@ def probe_rows(rows: list[dict[str, Any]], report: ValidationReport) -> None:
 
 def _file_sha256(path: Path) -> str | None:
     try:
-        return hashlib.sha256(read_plain(path)).hexdigest()
+        plain_stat(path)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except (OSError, ValueError):
         return None
 
@@ -244,33 +246,39 @@ def probe_file(path: Path) -> dict[str, Any]:
     """Columns image_sha256, image_bytes, width, height, image_format of a local image file.
 
     Reads the header, decodes no pixel; the size is as seen, after the EXIF orientation. `problem`
-    is `missing_file` or `unreadable` where the file gives less.
+    is `missing_file` or `unreadable` where the file gives less. Never holds the whole file.
     """
     try:
-        data = read_plain(path)
+        plain_stat(path)
+        with path.open("rb") as file:
+            facts = {"image_sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+            size = file.seek(0, os.SEEK_END)
+            file.seek(0)
+            return {**facts, "image_bytes": size, **_probe(file)}
     except ConfigError:
         return {"problem": "unreadable"}
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         gone = isinstance(error, FileNotFoundError | NotADirectoryError | ValueError)
         return {"problem": "missing_file" if gone else "unreadable"}
-    facts = {"image_sha256": hashlib.sha256(data).hexdigest(), "image_bytes": len(data)}
-    return {**facts, **probe_bytes(data)}
 
 
 def probe_bytes(data: bytes) -> dict[str, Any]:
     """Columns width, height, image_format from an image's header, or the problem `unreadable`."""
+    return _probe(io.BytesIO(data))
+
+
+def _probe(file: BinaryIO) -> dict[str, Any]:
     from PIL import Image
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(file) as image:
                 width, height = image.size
                 if image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
                     width, height = height, width
                 return {"width": width, "height": height, "image_format": image.format}
-    # Pillow's readers raise most of the built-in errors on hostile headers.
-    except (OSError, ValueError, SyntaxError, KeyError, IndexError, TypeError, OverflowError):
-        return {"problem": "unreadable"}
     except Image.DecompressionBombError:
         return {"problem": "too_large"}
+    except Exception:  # noqa: BLE001  # Pillow's readers raise most kinds on hostile headers
+        return {"problem": "unreadable"}
