@@ -6,7 +6,7 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -82,7 +82,8 @@ def build_folder(
     images = list(_image_files(folder, report))
     companions = _companions(images)
     described = _described(folder, metadata, mapping, report)
-    for name in set(described) & set(companions):
+    named = set(described)
+    for name in named & set(companions):
         del companions[name]
     rows: list[dict[str, Any]] = []
     for path in images:
@@ -99,6 +100,7 @@ def build_folder(
             if row["image_uri"] == work and not row.get(column):
                 row[column] = companion
     report.rows_in = len(rows)
+    _flag_orphans(rows, named, report)
     probe_rows(rows, report)
     return finish(_identified(rows, report), report, {"source": f"folder:{folder}"})
 
@@ -146,6 +148,17 @@ def _companions(images: list[Path]) -> dict[str, tuple[str, str]]:
         if kind in COMPANIONS and str(base.with_suffix("")) in works:
             found[str(path)] = (COMPANIONS[kind], works[str(base.with_suffix(""))])
     return found
+
+
+def _flag_orphans(
+    rows: Iterable[Mapping[str, Any]], named: Collection[str], report: ValidationReport
+) -> None:
+    """Flag paintings called like the proxy or mask of a work that is not there."""
+    for row in rows:
+        place = str(row["image_uri"])
+        kind = Path(place).with_suffix("").suffix.lower()
+        if kind in COMPANIONS and place not in named:
+            report.flag(f"a_painting_named_like_a{kind.replace('.', '_')}", place)
 
 
 def _described(

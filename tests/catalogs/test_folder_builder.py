@@ -155,6 +155,19 @@ def test_companions_belong_to_their_work(tmp_path):
     assert rows["boat.jpg"]["mask_uri"] == str(mask)
 
 
+def test_a_mask_without_its_painting_is_told(tmp_path):
+    draw(tmp_path / "boat.jpg")
+    draw(tmp_path / "boat.mask.png", colour="white")
+    draw(tmp_path / "typo.mask.png", colour="red")
+    draw(tmp_path / "typo.proxy.jpg", colour="blue")
+    draw(tmp_path / "meant.mask.png", colour="green")
+    (tmp_path / "metadata.csv").write_text("file_name,title\nmeant.mask.png,Mask\n")
+    report = build_folder(tmp_path).report
+    assert report.rows_out == 4
+    assert report.flagged == {"a_painting_named_like_a_mask": 1, "a_painting_named_like_a_proxy": 1}
+    assert any("typo.mask.png" in line for line in report.lines())
+
+
 def test_a_proxy_is_known_by_its_bytes(tmp_path):
     draw(tmp_path / "boat.jpg")
     draw(tmp_path / "sea.jpg", colour="blue")
