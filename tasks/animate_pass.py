@@ -66,6 +66,7 @@ def run(shard: Shard) -> list[Failure]:
         else:
             commit_failure(shard, entry)
 
+    shard.watch.begin("videos")
     # The measures run beside the model; a pool of their own would only take its cores.
     cv2.setNumThreads(1)
     if shard.jobs:

@@ -46,17 +46,25 @@ class FailureWatch:
     """Looks at how the works of one run end, and stops a run that goes wrong.
 
     One watch serves all shards and cells of a run; it is told from the finishing thread alone, and
-    of this run's works only: what failed in earlier ones does not count.
+    of this run's works only: what failed in earlier ones does not count. Each pass is judged by
+    itself: in the first one only failures are recorded, in the second only what it left.
     """
 
     def __init__(self, max_failure_ratio: float | None = None):
         self.max_failure_ratio = max_failure_ratio
+        self._pass = ""
         self._done = 0
         self._codes: Counter[str] = Counter()
         self._in_a_row: list[str] = []  # what failed since the last success
 
+    def begin(self, name: str) -> None:
+        """The pass of that name goes on with another shard, or begins."""
+        if name != self._pass:
+            self._pass, self._done = name, 0
+            self._codes.clear()
+
     def succeeded(self) -> None:
-        """One more work is done."""
+        """One more work is through the pass."""
         self._done += 1
         self._in_a_row.clear()
 
@@ -84,7 +92,7 @@ class FailureWatch:
             return
         codes = ", ".join(f"{count} {code}" for code, count in self._codes.most_common())
         raise TooManyFailures(
-            f"{failed} of the {ended} works that ended in this run failed ({codes}), more than "
+            f"{failed} of the first {ended} works of this run failed ({codes}), more than "
             f"execution.max_failure_ratio = {allowed:g} allows; the run stops. See `epa status`, "
             "mend the cause or raise the setting (null: never stop), and run again: it goes on "
             "with what is left"

@@ -49,7 +49,7 @@ def run(shard: Shard) -> list[Failure]:
 
     def compute(batch: list[Drawing | Failure]) -> Iterator[Drawing | Failure]:
         drawings = [entry for entry in batch if isinstance(entry, Drawing) and entry.painting]
-        yield from (entry for entry in batch if isinstance(entry, Failure))
+        yield from (entry for entry in batch if isinstance(entry, Failure) or not entry.painting)
         yield from split_on_failure(drawings, lambda part: _draw(shard, part), "proxy")
 
     def finish(entry: Drawing | Failure) -> None:
@@ -59,11 +59,14 @@ def run(shard: Shard) -> list[Failure]:
                 held.append(entry)
             else:
                 commit_failure(shard, entry)
-        elif entry.proxy is not None:
+            return
+        if entry.proxy is not None:
             keep_proxy(shard, entry.job, entry.proxy, entry.seconds, entry.cut)
             shard.counts["drawn"] += 1
             shard.on_record("drawn")
+        shard.watch.succeeded()
 
+    shard.watch.begin("proxies")
     jobs = [job for job in shard.jobs if "proxy" in job.stages]
     if jobs:
         maker_of(shard)  # its absence is no fault of a painting's
