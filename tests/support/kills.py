@@ -23,7 +23,7 @@ def kill_and_resume(
     """
     rng = random.Random(seed)
     trace, log = run_file.parent / "trace", run_file.parent / "log"
-    env = {"EPA_FAULTS_TRACE": str(trace), "EPA_FAULTS_SLOW": str(slow)}
+    env = {"EPA_FAULTS_TRACE": str(trace), "EPA_FAULTS_SLOW": str(slow), "EPA_FAULTS_LONG": "1"}
     team = [workers.start(run_file, log=log, **env) for _ in range(count)]
     done, seen = 0, 0
     while done < kills:

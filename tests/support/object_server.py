@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 from types import TracebackType
 from typing import Self
@@ -20,6 +21,7 @@ class S3Server:
         self._server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
 
     def __enter__(self) -> Self:
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line for each request
         self._server.start()
         self.host, self.port = self._server.get_host_and_port()
         return self

@@ -19,6 +19,7 @@ ROOT = SUPPORT.parent.parent
 LATE = ("epa_core.awakening", "epa_core.models.preview", "epa_core.proxies.preview")
 LATE += ("epa_core.metrics.quality", "epa_core.media.video", "epa_core.media.gif")
 LATE += ("catalogs.store_local", "catalogs.store_remote", "s3fs", "diffusers", "scipy.ndimage")
+LATE += ("flows.collection", "flows.report", "flows.server")
 VERBS = ("get", "put", "create", "list", "delete", "head")
 
 
@@ -43,7 +44,7 @@ def start(
     log: Path | None = None,
     **env: str,
 ) -> ForkServerProcess:
-    """A new process at work on a run file; its ``exitcode`` is 0 when the run ended.
+    """A new process at work on a run file; its ``exitcode`` is that of `epa run`.
 
     ``clock`` is how many seconds its clock is wrong, or a file that says so at each look.
     """
@@ -86,21 +87,39 @@ def _work(
     log: str | None,
     env: Mapping[str, str],
 ) -> None:
-    """The whole run in this process, without Prefect."""
+    """`epa run` in this process, with all but Prefect around the flow's own steps."""
     os.environ.update(env)
     if log:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-    from local_runner import run_locally
+        sys.stdout = os.fdopen(os.dup(1), "w", buffering=1)
+        sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    without_prefect()
+    from flows.cli import main
+    from tasks import in_flight
 
-    from tasks.runfile import load_run_file
-
+    if env.get("EPA_FAULTS_LONG"):
+        in_flight._OFTEN = 0.0
     if clock is not None:
         set_clock(clock)
     if death is not None:
         die_at(death)
-    run_locally(load_run_file(run_file))
+    sys.argv = ["epa", "run", run_file]
+    main()
+
+
+def without_prefect() -> None:
+    """Let the flow call its tasks' plain functions, and tell no server anything."""
+    from flows import animate_collection as flow
+    from flows import progress, server
+
+    flow.animate_shard = flow.animate_shard.fn
+    flow.proxy_shard = flow.proxy_shard.fn
+    flow.animate_collection = flow.animate_collection.fn
+    flow.publish_shards = flow.publish_summary = lambda *_: None
+    progress._create_artifact = lambda name: None
+    server.start_ephemeral_server = lambda: None
 
 
 def die_at(death: Death) -> None:

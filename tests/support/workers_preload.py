@@ -6,8 +6,10 @@ import torch
 
 torch.set_num_threads(1)
 
-import local_runner  # noqa: E402, F401  # after torch knows its threads
 from workers import LATE  # noqa: E402
+
+import flows.animate_collection  # noqa: E402  # after torch knows its threads
+import flows.cli  # noqa: E402, F401
 
 for name in LATE:
     importlib.import_module(name)
