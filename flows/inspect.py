@@ -13,7 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from catalogs import crashes, leases
+from catalogs.codes import CODES
 from catalogs.errors import ConfigError
+from catalogs.leases import Holder
 from catalogs.ledger import reopen
 from catalogs.records import Record, from_table, to_parquet
 from catalogs.safe_text import as_cell, as_json
@@ -40,8 +43,12 @@ def print_status(location: str, *, as_json: bool = False) -> None:
     states["pending"] = len(keys) - states.total()
     codes = {code: count for (state, code), count in recorded.items() if state != "done"}
     cells = _states_by_cell(collection) if collection.run.matrix else {}
+    seconds = collection.run.execution.lease_seconds
+    holders = leases.holders(collection.store, seconds)
     if as_json:
-        facts = {"works": len(keys), "states": dict(states), "codes": codes}
+        facts: dict[str, Any] = {"works": len(keys), "states": dict(states), "codes": codes}
+        if holders:
+            facts["at_work"] = [_at_work(holder) for holder in holders]
         if cells:
             facts |= {"items": collection.table.num_rows, "cells": cells}
         sys.stdout.write(json.dumps(facts) + "\n")
@@ -54,15 +61,35 @@ def print_status(location: str, *, as_json: bool = False) -> None:
     if cells:
         console.print(_cell_table(cells, sorted(states)))
         console.print(f"  works of {collection.table.num_rows} paintings in {len(cells)} cells")
-    for code, count in sorted(codes.items()):
-        console.print(f"  {count} failed: {escaped(code)}")
+    for (state, code), count in sorted(recorded.items()):
+        if state != "done":
+            console.print(f"  {count} {state}: {escaped(code)}")
+    for holder in holders:
+        console.print(escaped(f"  shard {holder.shard_id}: {_working(holder)}"))
     failed = [row.key for row in collection.ledger.current(keys) if row.status != "done"]
     for record in from_table(collection.ledger.table(failed[:_SHOWN])):
         place = PurePath(record.source_uri or "").name
-        about = f"{record.item_id}  {place}  {_in_cell(record)}{record.code}: {record.message}"
+        about = f"{record.item_id}  {place}  {in_cell(record)}{record.code}: {record.message}"
         console.print(f"    {escaped(about)}")
     if len(failed) > _SHOWN:
         console.print(f"    and {len(failed) - _SHOWN} more; all of them: epa manifest OUT")
+
+
+def _at_work(holder: Holder) -> dict[str, Any]:
+    """A shard under work now, as plain data."""
+    return {
+        "shard": holder.shard_id,
+        "worker": holder.worker,
+        "since": holder.since,
+        "in_flight": sorted(holder.in_flight.values()),
+    }
+
+
+def _working(holder: Holder) -> str:
+    works = sorted(holder.in_flight.values())
+    more = f" and {len(works) - 3} more" if len(works) > 3 else ""
+    at = f", at {', '.join(works[:3])}{more}" if works else ""
+    return f"{holder.worker} is at work since {holder.since}{at}"
 
 
 def _states_by_cell(collection: Collection) -> dict[str, dict[str, int]]:
@@ -122,76 +149,35 @@ def _flat(table: Any) -> Any:
     return table
 
 
-def print_why(location: str, item: str) -> None:
-    """The work's history, what its present key is made of, and what a run would do with it."""
-    collection = open_collection(location)
-    item = _find(collection, item)
-    works = [(i, work) for i, work in enumerate(collection.works) if work.item_id == item]
-    history = collection.ledger.history(item)
-    if not works and not history:
-        near = get_close_matches(item, [w.item_id for w in collection.works], 1, 0.3)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ConfigError(f"there is no work {item!r} in this collection{hint}")
-    console = Console(soft_wrap=True, highlight=False)
-    for record in history:
-        console.print(_attempt(record))
-    if not works:
-        console.print("It is no longer among the selected works.")
-        return
-    cells = collection.cells_by_key(works[0][1].index)
-    materials = [collection.material(work) for _, work in works]
-    shared = {n: v for n, v in materials[0].items() if all(m[n] == v for m in materials)}
-    for (i, work), material in zip(works, materials, strict=True):
-        labels = [cell.label for cell in cells[work.key] if cell.label is not None]
-        now = f"now, {' and '.join(labels)}:" if labels else "now:"
-        reason = f"[bold]{escaped(collection.plan.reasons[i])}[/]"
-        console.print(f"{escaped(now)} {reason} (key {work.key})")
-        _print_facts(console, {n: v for n, v in material.items() if n not in shared})
-    if len(works) > 1:
-        console.print("all of them:")
-    _print_facts(console, shared)
-
-
-def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
-    for name, value in facts.items():
-        console.print(f"  {name} = {escaped(json.dumps(value, ensure_ascii=False))}")
-
-
-def _find(collection: Collection, named: str) -> str:
-    """The id of the one work with this id, file name or title; what was given where none is."""
-    table = collection.table
-    ids, places = table["id"].to_pylist(), table["image_uri"].to_pylist()
-    if named in ids:
-        return named
-    columns = zip(ids, places, table["title"].to_pylist(), strict=True)
-    found = {i for i, place, title in columns if named in (PurePath(place).name, title)}
-    return found.pop() if len(found) == 1 else named
-
-
-def _attempt(record: Record) -> str:
-    cell = _in_cell(record)
-    text = escaped(f"{record.finished_at}  {cell}attempt {record.attempt}: {record.status}")
-    if record.status == "done":
-        return f"{text}, motion {record.motion}, {record.flag}; key {record.key}"
-    where = f" in {record.stage_failed}" if record.stage_failed else ""
-    return text + escaped(f" [{record.code}]{where}: {record.message}")
-
-
-def _in_cell(record: Record) -> str:
+def in_cell(record: Record) -> str:
+    """The cell of a record as a prefix; nothing where a run has one cell."""
     return f"{record.cell}: " if record.cell else ""
 
 
 def ask_retry(location: str, codes: list[str], items: list[str]) -> int:
-    """Mark the failed works (with these codes, among these items) as to be tried again."""
+    """Mark the failed works (with these codes, among these items) as to be tried again.
+
+    Deaths of workers that were at them are forgotten. ConfigError for a code that nobody knows.
+    """
     collection = open_collection(location)
-    rows = [
+    failed = [
         row
         for row in collection.ledger.current([work.key for work in collection.works])
         if row.status != "done"
-        and (not codes or row.code in codes)
-        and (not items or row.item_id in items)
+    ]
+    known = {*CODES, *(row.code for row in failed if row.code)}
+    for code in codes:
+        if code not in known:
+            near = get_close_matches(code, known, 1, 0.5)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"there is no failure code {code!r}{hint}")
+    rows = [
+        row
+        for row in failed
+        if (not codes or row.code in codes) and (not items or row.item_id in items)
     ]
     if not rows and (codes or items):
         asked = ", ".join([*codes, *items])
         raise ConfigError(f"no failed work is named by {asked}; see `epa status {location}`")
+    crashes.forget(collection.store, [row.key for row in rows])
     return reopen(collection.store, rows, reason=", ".join(codes) or "asked")

@@ -45,9 +45,12 @@ def manifest(
     write_manifest(out, format.value, output)
 
 
-def why(out: Where, item: Annotated[str, typer.Argument(help="id of a work")]) -> None:
+def why(
+    out: Where,
+    item: Annotated[str, typer.Argument(help="id, file name or title of a work, or part of one")],
+) -> None:
     """Say what happened to one work, what it is made from, and what a run would do with it."""
-    from flows.inspect import print_why
+    from flows.why import print_why
 
     print_why(out, item)
 
