@@ -331,3 +331,12 @@ def test_headers_that_drip_end_with_the_whole_time(server: PictureServer) -> Non
         refusal(Fetcher(limits, parse_allowed([server.place])), server.url("/drip")) == "too_slow"
     )
     assert time.monotonic() - start < 2
+
+
+def test_a_silent_server_is_waited_for_no_longer_than_the_whole_time(server: PictureServer) -> None:
+    server.routes["/silent"] = lambda asked: time.sleep(3)
+    limits = FetchLimits(retries=0, read=30, total=0.5)
+    start = time.monotonic()
+    fetcher = Fetcher(limits, parse_allowed([server.place]))
+    assert refusal(fetcher, server.url("/silent")) == "too_slow"
+    assert time.monotonic() - start < 2

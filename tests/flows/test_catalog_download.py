@@ -461,8 +461,13 @@ def test_an_interrupt_ends_soon(server: PictureServer, tmp_path: Path) -> None:
     server.routes |= {f"/{number}": slow for number in range(4)}
     rows = [{"id": str(number), "image": server.url(f"/{number}")} for number in range(4)]
     source, out = write_table(tmp_path, rows), tmp_path / "out"
-    words = command(server, source, out)
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command(server, source, out),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # A test run in the background may have been told to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         while not server.counts:
             assert process.poll() is None
