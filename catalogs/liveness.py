@@ -46,7 +46,7 @@ def alive(path: str) -> bool | None:
     if fcntl is None or not Path(path).name.startswith(_PREFIX):
         return None
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
     try:

@@ -12,11 +12,13 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 from rich.logging import RichHandler
 
 from catalogs import paths
 from catalogs.catalog import build_source, read_catalog, write_catalog
 from catalogs.errors import ConfigError, StoreError
+from catalogs.storage import Storage, configure
 from catalogs.store import Store
 from flows.console import CONSOLE
 from flows.wrap_up import Summary
@@ -37,14 +39,16 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> Collectio
     are not given again, so hand edits survive.
     """
     _check_places(source, output)
+    with suppress(ValidationError):  # said below, as of any other setting
+        configure(Storage.model_validate(_tree(given).get("storage", {})))
     store = Store.open(output)
     tree = _existing(store)
     kept = [name for name in _flat(tree) if name not in given and name not in ("catalog", "output")]
-    for name, value in given.items():
-        _set(tree, name, value)
+    tree = _tree(given, tree)
     tree |= {"catalog": paths.CATALOG, "output": "."}
     base = store.url.rstrip("/")
     run = parse_run(tree, origin="the run", base=base)  # refuses a wrong setting before any work
+    configure(run.storage, run.execution.protocols, own=store.url)
     result = build_source(source, run.columns or None)
     if not result.table.num_rows:
         raise ConfigError(f"{source}: there are no pictures here.")
@@ -147,6 +151,14 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def _tree(settings: Mapping[str, Any], tree: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Settings by dotted name, as a tree, put into the one given."""
+    tree = {} if tree is None else tree
+    for name, value in settings.items():
+        _set(tree, name, value)
+    return tree
 
 
 def _set(tree: dict[str, Any], name: str, value: Any) -> None:

@@ -75,14 +75,13 @@ def _lease(collection: Collection, shard_id: str, job: Job) -> Lease:
 def _work(arguments: tuple[RunConfig, pa.Table, str, str, Job]) -> bool:
     """Do one job, in the child process; False where its accelerator broke, which is noted."""
     from catalogs.ended import ended
-    from catalogs.store import Store
     from tasks import animate_pass
     from tasks.collection import Collection
     from tasks.compute import check_model
     from tasks.second_go import second_go
 
     run, table, plan_key, shard_id, job = arguments
-    collection = Collection(run, Store.open(run.output), table, plan_key=plan_key)
+    collection = Collection.of_rows(run, table, plan_key)
     with _lease(collection, shard_id, job) as lease:
         attempt = (job.work.key, job.attempt)
         if ended(collection.store, plan_key, shard_id, [attempt])[0]:

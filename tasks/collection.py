@@ -19,6 +19,7 @@ from catalogs.plan import PendingWork, Plan, Work, make_plan
 from catalogs.plan import plan_key as key_of_plan
 from catalogs.prompts import assign_prompts
 from catalogs.shards import ShardId
+from catalogs.storage import configure
 from catalogs.store import Store
 from tasks.alone import ALONE
 from tasks.config import RunConfig
@@ -66,8 +67,15 @@ class Collection:
     @classmethod
     def open(cls, run: RunConfig) -> Collection:
         """Read the catalog and make all keys. Raises ConfigError, UnsupportedError."""
+        configure(run.storage, run.execution.protocols, own=run.output)
         store = Store.open(run.output)
         return cls(run, store, chosen_works(run, open_source(run.catalog, run.columns or None)))
+
+    @classmethod
+    def of_rows(cls, run: RunConfig, table: pa.Table, plan_key: str) -> Collection:
+        """A part of an opened collection, in another process; the plan it belongs to is named."""
+        configure(run.storage, run.execution.protocols, own=run.output)
+        return cls(run, Store.open(run.output), table, plan_key)
 
     def finished_summary(self) -> Mapping[str, Any] | None:
         """What the whole plan came to, if it is sealed: one request."""
