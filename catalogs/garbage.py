@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from catalogs import leases, paths
+from catalogs import leases, liveness, paths
 from catalogs.compaction import superfluous
 from catalogs.facts import Ledger
 from catalogs.ledger import declare_lost
@@ -88,7 +88,7 @@ def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> G
     folders = (paths.VIDEOS, paths.CACHE, paths.CRASHES, paths.LEASES, paths.SEALS, paths.MANIFEST)
     listed = {folder: store.list(folder) for folder in folders}
     temporary = _temporaries(store)
-    holders = leases.holders(store, needs.lease_seconds)
+    holders = _living(store, needs.lease_seconds, now)
     ledger = load(store)
     wanted = _wanted(ledger, needs, holders)
     garbage = Garbage()
@@ -119,6 +119,15 @@ def remove(store: Store, garbage: Garbage) -> int:
         return 0
     harmed = [row for row, outputs in _results(load(store)) if not files.isdisjoint(outputs)]
     return declare_lost(store, harmed, reason="garbage collection")
+
+
+def _living(store: Store, seconds: float, now: datetime) -> list[leases.Holder]:
+    """Leases of workers that live: their process does, or they were heard of in the lease time."""
+    return [
+        holder
+        for holder in leases.holders(store, seconds)
+        if liveness.alive(holder.witness) or not leases.older_than(holder, now, seconds)
+    ]
 
 
 def _results(ledger: Ledger) -> Iterator[tuple[Row, list[str]]]:

@@ -89,7 +89,8 @@ def _working(holder: Holder) -> str:
     works = sorted(holder.in_flight.values())
     more = f" and {len(works) - 3} more" if len(works) > 3 else ""
     at = f", at {', '.join(works[:3])}{more}" if works else ""
-    return f"{holder.worker} is at work since {holder.since}{at}"
+    heard = f" (last heard of at {holder.modified:%H:%M:%S %Z})" if holder.modified else ""
+    return f"{holder.worker} is at work since {holder.since}{at}{heard}"
 
 
 def _states_by_cell(collection: Collection) -> dict[str, dict[str, int]]:
