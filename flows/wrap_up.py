@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import yaml
 
-from catalogs import paths
+from catalogs import crashes, paths
 from catalogs.errors import ConfigError
 from catalogs.gallery import write_gallery
 from catalogs.ledger import compact, seal_all, seal_leftovers
@@ -87,6 +87,8 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
     retryable = any(row.retryable for row in rows if row.status != "done")
     if not remaining.shards and not retryable:
         seal_all(store, collection.plan_key, counts, codes=summary.codes)
+    # Deaths of works that came through after all are of no use any more.
+    crashes.forget(store, collection.deaths.keys() & {r.key for r in rows if r.status == "done"})
     refresh_gallery(collection, summary.seconds)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3)
     store.put(paths.run_file(run_id, "run.yaml"), dump_run(run).encode(), "application/yaml")
