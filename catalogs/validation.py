@@ -19,6 +19,7 @@ from catalogs.schema import SCHEMA_VERSION
 EXAMPLES = 10
 SMALL_SIDE = 256
 EXTREME_ASPECT = 3.0
+_WEB = ("http://", "https://")
 
 
 @dataclass
@@ -63,6 +64,9 @@ class ValidationReport:
             name: round(table[name].null_count / max(1, table.num_rows), 4)
             for name in table.column_names
         }
+        web = sum(uri.lower().startswith(_WEB) for uri in table["image_uri"].to_pylist() if uri)
+        if web:
+            self.counts["on the web (`epa catalog download` fetches them)"] = web
         artists = Counter(name for name in table["artist"].to_pylist() if name)
         self.top_artists = artists.most_common(10)
         sizes = zip(

@@ -268,6 +268,8 @@ def test_why_is_sent_no_commands(
             continue  # no argument of a program holds one
         answer = epa("why", out_of(finished), "--", asked)
         assert answer.code == (2 if asked.startswith("no such") else 0), answer.err
+        if answer.code == 0 and name == "markup":
+            assert "[red]not red[/] [link=file:///]x[/link]" in answer.out
         assert answer.out or answer.err
         assert CONTROLS.findall(answer.out + answer.err) == []
 

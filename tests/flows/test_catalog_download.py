@@ -18,7 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from paintings import painting
+import s3fs
+from local_runner import run_locally
+from object_server import S3Server
+from paintings import painting, tiny_run
 from picture_server import Asked, PictureServer, png, serving
 
 from catalogs import download_fetch
@@ -26,8 +29,10 @@ from catalogs.catalog import open_source, read_catalog
 from catalogs.download import Download, Downloaded
 from catalogs.download_fetch import Fetcher, FetchLimits
 from catalogs.download_network import parse_allowed
+from catalogs.images import read_image
 from catalogs.store import Store
 from flows.downloads import look_at
+from tasks.collection import Collection
 
 QUICK = FetchLimits(retries=2, backoff=0.02, connect=2, read=1, total=4, per_host=4)
 
@@ -229,6 +234,7 @@ def test_what_cannot_be_had_is_left_out_and_named(server: PictureServer, tmp_pat
     assert all(row["message"] and row["column"] == "image_uri" for row in written.values())
     # What may pass is tried three times, what may not once.
     assert (server.counts["/broken"], server.counts["/missing"]) == (3, 1)
+    assert server.counts["/cut"] == server.counts["/cut-silently"] == 3
     assert server.counts["/html"] == server.counts["/slow"] == 1
     # All that is left of what was refused is its name in the list.
     assert len(list((tmp_path / "out/images").iterdir())) == len(kept)
@@ -339,6 +345,56 @@ def test_a_coinciding_name_does_not_hide_a_picture(server: PictureServer, tmp_pa
     row = fetch(server, tmp_path, [{"id": "a", "image": url}]).table.to_pylist()[0]
     assert file.read_bytes() == b"another picture of the same name"
     assert Path(row["image_uri"]).read_bytes() == png(1)
+
+
+def test_a_store_takes_the_copies(
+    server: PictureServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with S3Server() as s3:
+        for name, value in s3.environment().items():
+            monkeypatch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        place = f"{s3.bucket()}/here"
+        rows = [{"id": str(n), "image": server.picture(f"/{n}", png(n))} for n in range(4)]
+        source = open_source(write_table(tmp_path, rows))
+        fetcher = Fetcher(QUICK, parse_allowed([server.place]))
+        for kept in (0, 4):
+            store = Store.open(place)
+            assert Download(store, fetcher, look_at).run(source).kept == kept
+        assert server.counts.total() == 4
+        # With nothing to fetch: two listings, the records at once, and three objects written.
+        assert store.counts.total() <= 7, store.counts
+        for row in read_catalog(f"{place}/catalog.parquet").to_pylist():
+            assert read_image(row["image_uri"]) == png(int(row["id"]))
+            info = s3fs.S3FileSystem().info(row["image_uri"])
+            assert info["ContentType"] == "image/png"
+        s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_copies_are_animated_and_web_addresses_are_not(
+    epa: Any, server: PictureServer, tmp_path: Path
+) -> None:
+    rows = [
+        {"id": str(n), "image": server.picture(f"/{n}", png(n)), "prompt": "the water ripples"}
+        for n in range(2)
+    ]
+    source, out = write_table(tmp_path, rows), tmp_path / "out"
+    built = epa("catalog", "build", source, "-o", tmp_path / "web.parquet")
+    assert built.code == 0
+    assert "epa catalog download" in built.out
+    assert set(states(run_locally(tiny_run(tmp_path / "web.parquet", tmp_path / "a"))[1])) == {
+        ("failed", "bad_reference")
+    }
+    assert not server.counts
+    assert epa(*command(server, tmp_path / "web.parquet", out)[1:]).code == 0
+    done = run_locally(tiny_run(out / "catalog.parquet", tmp_path / "b"))[1]
+    assert states(done) == [("done", None)] * 2
+    assert server.counts.total() == 2
+
+
+def states(collection: Collection) -> list[tuple[str, str | None]]:
+    rows = collection.ledger.table().to_pylist()
+    return [(row["status"], row["code"]) for row in rows]
 
 
 # -- the command
