@@ -105,7 +105,7 @@ class Objects:
             return []
 
     def rows(self) -> list[dict[str, Any]]:
-        """Every row of snapshot, parts and records; one that stands twice is one."""
+        """Every row of snapshot, parts and records that counts; one that stands twice is one."""
         heads = self.below("manifest/HEAD", ".json")
         head = self.json(heads[-1]) if heads else {}
         covered = {f"{self.root}/{path}" for path in head.get("covered", {})}
@@ -114,9 +114,22 @@ class Objects:
         rows = [row for path in tables for row in self.table(path)]
         rows += [self.json(path) for path in self.below("records", ".json")]
         unique = {_identity(row): row for row in rows if row}
-        for path in (*self.below("seals", ".json"), *self.below("retries", ".json")):
+        for path in self.below("seals", ".json"):
             self.json(path)
-        return list(unique.values())
+        lost = self.declared_lost()
+        return [row for row in unique.values() if not _gone(row, lost)]
+
+    def declared_lost(self) -> dict[str, int]:
+        """Keys whose result counts no more, each with its last attempt that does not."""
+        lost: dict[str, int] = {}
+        for path in self.below("retries", ".json"):
+            for key, attempt in self.json(path).get("lost", {}).items():
+                lost[key] = max(attempt, lost.get(key, 0))
+        return lost
+
+
+def _gone(row: Mapping[str, Any], lost: Mapping[str, int]) -> bool:
+    return row["status"] == "done" and row["attempt"] <= lost.get(row["key"], 0)
 
 
 def _identity(row: Mapping[str, Any]) -> tuple[object, ...]:

@@ -38,7 +38,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def start(
     run_file: Path,
-    *,
+    *words: object,
     death: Death | None = None,
     clock: float | Path | None = None,
     log: Path | None = None,
@@ -46,10 +46,13 @@ def start(
 ) -> ForkServerProcess:
     """A new process at work on a run file; its ``exitcode`` is that of `epa run`.
 
+    ``words`` are another command line (verify, OUT, ...).
+
     ``clock`` is how many seconds its clock is wrong, or a file that says so at each look.
     """
     given = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    arguments = (str(run_file), death, clock, str(log) if log else None, {**given, **env})
+    command = [str(word) for word in words or ("run", run_file)]
+    arguments = (command, death, clock, str(log) if log else None, {**given, **env})
     process = _context().Process(target=_work, args=arguments)
     process.start()
     return process
@@ -81,13 +84,13 @@ def _context() -> multiprocessing.context.ForkServerContext:
 
 
 def _work(
-    run_file: str,
+    command: list[str],
     death: Death | None,
     clock: float | Path | None,
     log: str | None,
     env: Mapping[str, str],
 ) -> None:
-    """`epa run` in this process, with all but Prefect around the flow's own steps."""
+    """The command line in this process, with all but Prefect around the flow's own steps."""
     os.environ.update(env)
     if log:
         handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -105,7 +108,7 @@ def _work(
         set_clock(clock)
     if death is not None:
         die_at(death)
-    sys.argv = ["epa", "run", run_file]
+    sys.argv = ["epa", *command]
     main()
 
 
