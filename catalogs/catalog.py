@@ -11,6 +11,7 @@ from catalogs.builders.source import build_source, open_source
 from catalogs.catalog_file import read_catalog, write_catalog
 from catalogs.errors import ConfigError
 from catalogs.schema import SCHEMA
+from catalogs.validation import printable
 
 __all__ = [
     "build_source",
@@ -77,5 +78,5 @@ def _explain(where: str, error: Exception) -> str:
         known = [*SCHEMA.names, "style", "year"]
         hint = nearest(name, known) or f"; allowed are {', '.join(known)}"
         return f"where: there is no column {name!r}{hint}."
-    first = message.partition("\n")[0].strip()
+    first = printable(message.partition("\n")[0].strip())
     return f"where: {where!r} is not a valid expression: {first}"

@@ -14,6 +14,7 @@ from catalogs.errors import ConfigError, StoreError
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform
 from catalogs.store import Store
+from catalogs.validation import printable
 
 if TYPE_CHECKING:
     from catalogs.validation import BuildResult
@@ -75,7 +76,7 @@ def read_catalog(path: str | Path) -> pa.Table:
     except (StoreError, PermissionError) as error:
         raise ConfigError(str(error)) from error
     except pa.ArrowException as error:
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{path}: this is no readable Parquet file: {reason}") from error
     return _checked(table, str(path))
 
@@ -100,7 +101,7 @@ def _checked(table: pa.Table, path: str) -> pa.Table:
             return table.combine_chunks()
         return conform(table)
     except pa.ArrowException as error:
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{path}: a column is not of the catalog's type: {reason}") from error
 
 

@@ -13,6 +13,7 @@ from catalogs.builders.cells import boolean, identity, positive, stripped, text,
 from catalogs.builders.names import display_name, repair_text
 from catalogs.errors import ConfigError
 from catalogs.schema import ARTIST, GENRES, SCHEMA
+from catalogs.validation import printable
 
 # Common names of a column in other people's tables, as `normalise` writes them.
 ALIASES: dict[str, tuple[str, ...]] = {
@@ -104,6 +105,11 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {names[close[0]]!r}?)" if close else ""
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names of a table's columns for a message: nothing in them reaches a terminal."""
+    return printable(", ".join(names), 1000)
+
+
 def resolve(theirs: list[str], mapping: Mapping[str, str] | None, source: str) -> dict[str, str]:
     """Which of their columns fills which of ours: the mapping, then equal names, then aliases.
 
@@ -119,7 +125,7 @@ def resolve(theirs: list[str], mapping: Mapping[str, str] | None, source: str) -
         if their not in theirs:
             raise ConfigError(
                 f"column mapping: {source} has no column {their!r}{nearest(their, theirs)}; "
-                f"it has {', '.join(theirs)}."
+                f"it has {listed(theirs)}."
             )
         chosen[ours] = their
     by_name = {normalise(their): their for their in reversed(theirs)}

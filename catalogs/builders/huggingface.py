@@ -20,11 +20,11 @@ from catalogs.addresses import (
     open_patiently,
     store_name,
 )
-from catalogs.builders.columns import RowReader, resolve
+from catalogs.builders.columns import RowReader, listed, resolve
 from catalogs.builders.names import repair_text
 from catalogs.builders.table import is_image
 from catalogs.errors import ConfigError
-from catalogs.validation import BuildResult, ValidationReport, finish
+from catalogs.validation import BuildResult, ValidationReport, finish, printable
 
 T = TypeVar("T")
 
@@ -139,13 +139,13 @@ def _file_rows(
     try:
         parquet = pq.ParquetFile(source.open(file), pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{file}: this Parquet file cannot be read: {reason}") from error
     schema = parquet.schema_arrow
     images = [field.name for field in schema if is_image(field.type)]
     if not images:
         raise ConfigError(
-            f"{file}: no image column (struct<bytes, path>); it has {', '.join(schema.names)}."
+            f"{file}: no image column (struct<bytes, path>); it has {listed(schema.names)}."
         )
     image = "image" if "image" in images else images[0]
     names = [field.name for field in schema if not is_image(field.type)]

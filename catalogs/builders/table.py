@@ -12,13 +12,20 @@ from typing import Any
 import pyarrow as pa
 
 from catalogs.addresses import PARQUET, absolute, join, local_path
-from catalogs.builders.columns import RowReader, nearest, resolve
+from catalogs.builders.columns import RowReader, listed, nearest, resolve
 from catalogs.builders.folder import probe_rows
 from catalogs.catalog_file import read_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, VERSION_KEY, conform
-from catalogs.validation import BuildResult, ValidationReport, finish, paused_collector, valid_id
+from catalogs.validation import (
+    BuildResult,
+    ValidationReport,
+    finish,
+    paused_collector,
+    printable,
+    valid_id,
+)
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _DELIMITERS = (",", ";", "\t", "|")
@@ -73,7 +80,7 @@ def read_rows(
     chosen = resolve(names, mapping, Path(location).name)
     if "image_uri" not in chosen:
         raise ConfigError(
-            f"{location}: no column names an image file; it has {', '.join(names)}; "
+            f"{location}: no column names an image file; it has {listed(names)}; "
             f"name one file_name or map image_uri to it{nearest('file_name', names)}."
         )
     reader = RowReader(names, chosen)
@@ -107,12 +114,12 @@ def read_any(location: str) -> tuple[list[str], Iterator[dict[str, Any]]]:
             return list(dict.fromkeys(name for row in rows for name in row)), iter(rows)
         table = _read_parquet(data, location) if suffix == ".parquet" else _read_csv(data)
     except (pa.ArrowException, UnicodeError) as error:
-        reason = " ".join(str(error).split())
+        reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{location}: the table cannot be read: {reason}") from error
     names = table.column_names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ConfigError(f"{location}: more than one column is named {', '.join(twice)}.")
+        raise ConfigError(f"{location}: more than one column is named {listed(twice)}.")
     batches = table.to_batches(_BATCH)
     return names, (row for b in batches for row in b.to_pylist(maps_as_pydicts="lossy"))
 

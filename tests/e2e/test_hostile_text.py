@@ -350,3 +350,37 @@ def test_sql_takes_contents_for_contents(finished: Collection, name: str) -> Non
     with contextlib.suppress(ConfigError):  # as an expression it is a mistake or a selection
         assert select(table, text).num_rows <= table.num_rows
     assert table.num_rows == 2 * len(TEXTS)
+
+
+_ESCAPE = "\x1b[2Jgone\x9b"
+_BROKEN_TABLES = {
+    "no image column": ("t.csv", f"{_ESCAPE},b\n1,2\n"),
+    "two of a name": ("t.csv", f"{_ESCAPE},{_ESCAPE},image\n1,2,a.png\n"),
+    "a line too long": ("t.csv", f"image,title\na.png,{_ESCAPE},{_ESCAPE},{_ESCAPE}\n"),
+    "no JSON": ("t.jsonl", f"{_ESCAPE}\n"),
+    "another column": ("t.csv", f"{_ESCAPE},image\n1,a.png\n"),
+}
+
+
+@pytest.mark.parametrize("what", _BROKEN_TABLES)
+def test_complaints_about_a_table_send_no_commands(
+    epa: Callable[..., Answer], tmp_path: Path, what: str
+) -> None:
+    name, text = _BROKEN_TABLES[what]
+    (tmp_path / name).write_text(text)
+    column = ["--column", "title=nothing"] if what == "another column" else []
+    words = ("catalog", "build", tmp_path / name, *column, "-o", tmp_path / "c.parquet")
+    answer = epa(*words)
+    assert answer.code == 2
+    assert len(answer.err.splitlines()) == 1
+    assert CONTROLS.findall(answer.out + answer.err) == []
+
+
+def test_complaints_about_a_condition_send_no_commands(
+    finished: Collection, epa: Callable[..., Answer]
+) -> None:
+    source = out_of(finished).parent / "in" / "works.jsonl"
+    for condition in ("title::INT > 1", "error(title)", "nothing = 1", "\x1b[2J", "("):
+        answer = epa("catalog", "show", source, "--where", condition)
+        assert answer.code == 2
+        assert CONTROLS.findall(answer.out + answer.err) == []
