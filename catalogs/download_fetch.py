@@ -198,7 +198,7 @@ class Fetcher:
         headers = [
             ("Host", address.authority),
             ("User-Agent", self._agent),
-            ("Accept", "image/*"),
+            ("Accept", "image/*, */*;q=0.5"),
             # Else a few compressed bytes could become gigabytes here.
             ("Accept-Encoding", "identity"),
         ]

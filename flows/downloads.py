@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    ProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -32,6 +32,7 @@ from flows.console import CONSOLE
 
 # What a run would refuse for its shape is the run's to say; here it must only be a picture.
 _ANY_SHAPE = ImageLimits(DEFAULT_LIMITS.max_pixels, min_side=1, max_aspect=math.inf)
+_EVERY = 60.0  # seconds between lines about the progress
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -65,12 +66,9 @@ def download_pictures(
     table = select(built.table, request.where, request.limit)
     if built.report.dropped:
         _print(built.report.lines())
-    with _bar() as bar:
-        task = bar.add_task("pictures", total=None)
-        download = Download(store, fetcher, look_at, workers)
-        download.progress = lambda done, total: bar.update(task, completed=done, total=total)
+    with _Progress() as progress:
         try:
-            result = download.run(table)
+            result = Download(store, fetcher, look_at, workers, progress.at).run(table)
         finally:
             fetcher.close()
     _report(request.source, table.num_rows, store, result)
@@ -118,11 +116,26 @@ def _print(lines: Iterable[str]) -> None:
         print(printable(line, 10_000))  # noqa: T201
 
 
-def _bar() -> Progress:
-    columns: tuple[ProgressColumn, ...] = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-    )
-    columns += (TimeRemainingColumn(),)
-    return Progress(*columns, console=CONSOLE, transient=True, disable=not CONSOLE.is_terminal)
+class _Progress:
+    """A bar on a terminal; a line every minute elsewhere."""
+
+    def __init__(self) -> None:
+        columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        terminal = CONSOLE.is_terminal
+        self._bar = Progress(*columns, console=CONSOLE, transient=True, disable=not terminal)
+        self._said = time.monotonic() if not terminal else math.inf
+
+    def __enter__(self) -> _Progress:
+        self._bar.start()
+        self._task = self._bar.add_task("", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def at(self, done: int, total: int) -> None:
+        """Show that so many files of all are done."""
+        self._bar.update(self._task, completed=done, total=total)
+        if time.monotonic() - self._said > _EVERY:
+            self._said = time.monotonic()
+            CONSOLE.print(f"{done} of {total} pictures", highlight=False)
