@@ -1,6 +1,7 @@
 """`python -m benchmarks [NAME ...]`: run all benchmarks, or the named ones, and print a table.
 
-    machinery   cost per painting of everything but denoiser, VAE and encoder; flat memory
+    machinery   cost per painting of everything but denoiser, VAE and encoder
+    memory      resident bytes of one process over 2,000 works
     catalog     build and plan the WikiArt lists (needs EPA_WIKIART=folder of the ArtGAN lists)
     again       a second run of a finished collection of 10,000 works
     kills       SIGKILL at 30 random moments of a 60-work run
@@ -23,10 +24,11 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from benchmarks import again, catalog, kills, machinery, paper_model, same
+from benchmarks import again, catalog, kills, machinery, memory, paper_model, same
 
 ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "machinery": machinery.run,
+    "memory": memory.run,
     "catalog": catalog.run,
     "again": again.run,
     "kills": kills.run,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Callable
 from functools import wraps
@@ -15,10 +14,10 @@ from local_runner import run_locally
 from paintings import tiny_run, write_paintings
 
 import epa_core.media.video as video
+from benchmarks.memory import watched
 from epa_core.families import Family
 from epa_core.models.preview import PreviewPipeline
 from epa_core.proxies.preview import PreviewProxy
-from tasks.commit import commit_done
 
 WORKS = 1_000
 
@@ -31,14 +30,13 @@ def run(folder: Path) -> list[tuple[str, str, str]]:
     """
     torch.set_num_threads(1)
     inside = {"model": 0.0, "encoder": 0.0}
-    memory: list[int] = []
     _clock(inside, "model", PreviewPipeline, "__call__")
     for part in ("_encode_mp4", "_encode_webp", "_encode_jpeg", "_check_mp4"):
         _clock(inside, "encoder", video, part)
     _clock(inside, "model", PreviewProxy, "make")
     for name in ("encode", "frames"):  # the VAE's two directions
         _clock(inside, "model", Family, name)
-    _watch_memory(memory)
+    memory = watched()
     source = write_paintings(folder / "in", WORKS, width=64, height=64)
     paintings = tiny_run(
         source,
@@ -83,16 +81,3 @@ def _clock(inside: dict[str, float], name: str, owner: Any, attribute: str) -> N
             inside[name] += time.thread_time() - start
 
     setattr(owner, attribute, timed)
-
-
-def _watch_memory(memory: list[int]) -> None:
-    """Note the resident bytes after every recorded work."""
-    from tasks import animate_pass
-
-    page = resource.getpagesize()
-
-    def watched(shard: Any, entry: Any) -> None:
-        commit_done(shard, entry)
-        memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * page)
-
-    animate_pass.commit_done = watched

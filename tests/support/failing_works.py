@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
+import numpy as np
 import pytest
 import torch
 from paintings import painting, tiny_run
@@ -234,6 +236,15 @@ def no_memory() -> Exception:
     except RuntimeError as error:
         return error
     raise AssertionError("this machine has an exbibyte")
+
+
+def no_memory_in_cv2() -> Exception:
+    """What OpenCV says of more than any machine has."""
+    try:
+        cv2.resize(np.zeros((8, 8), np.uint8), (1 << 24, 1 << 24))
+    except cv2.error as error:
+        return error
+    raise AssertionError("this machine has 256 TiB")
 
 
 def _changed_latents(

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from failing_works import PROVOKED, no_memory
+from failing_works import PROVOKED, no_memory, no_memory_in_cv2
 from local_runner import run_locally
 from paintings import tiny_run, write_paintings
 
@@ -115,14 +114,6 @@ def test_a_broken_accelerator_ends_the_run_and_blames_no_painting(
     assert run_locally(run)[0].counts == {"done": 2}
 
 
-def _full_cv2() -> Exception:
-    try:
-        cv2.resize(np.zeros((8, 8), np.uint8), (1 << 24, 1 << 24))
-    except cv2.error as error:
-        return error
-    raise AssertionError("this machine has 256 TiB")
-
-
 def _full_numpy() -> Exception:
     try:
         np.ones(1 << 59)
@@ -145,7 +136,7 @@ def _full_numpy() -> Exception:
         (torch.AcceleratorError("CUDA error: out of memory"), "cuda_oom"),
         (MemoryError("x"), "host_oom"),
         (no_memory(), "host_oom"),
-        (_full_cv2(), "host_oom"),
+        (no_memory_in_cv2(), "host_oom"),
         (_full_numpy(), "host_oom"),
         (OSError(12, "Cannot allocate memory"), "host_oom"),
         (ValueError("x"), "unexpected"),
