@@ -36,7 +36,7 @@ def status(
 
 def manifest(
     out: Where,
-    format: Annotated[Format, typer.Option(help="csv, json (lines) or parquet")] = Format.CSV,
+    format: Annotated[Format, typer.Option(help="csv (for spreadsheets), json (lines) or parquet: exact")] = Format.CSV,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="a file")] = None,
 ) -> None:
     """Write the manifest of a collection: one row per work."""
