@@ -241,6 +241,9 @@ def epa(
         ["manifest", "{out}"],
         ["manifest", "{out}", "--format", "json"],
         ["gallery", "{out}"],
+        ["verify", "{out}", "--deep"],
+        ["gc", "{out}"],
+        ["rebuild", "{out}"],
         ["plan", "{out}/run.yaml"],
         ["plan", "{out}/run.yaml", "--json"],
         ["catalog", "show", "{in}", "--limit", "100"],
@@ -380,7 +383,10 @@ def test_complaints_about_a_condition_send_no_commands(
     finished: Collection, epa: Callable[..., Answer]
 ) -> None:
     source = out_of(finished).parent / "in" / "works.jsonl"
-    for condition in ("title::INT > 1", "error(title)", "nothing = 1", "\x1b[2J", "("):
+    told = "CASE WHEN id LIKE '%#{}' THEN {} END"
+    casts = [told.format(name, "title::INT > 1") for name in ("ansi", "c1", "bidi")]
+    raised = [told.format(name, "error(title)") for name in ("ansi", "c1", "bidi")]
+    for condition in (*casts, *raised, "nothing = 1", "\x1b[2J", "("):
         answer = epa("catalog", "show", source, "--where", condition)
         assert answer.code == 2
         assert CONTROLS.findall(answer.out + answer.err) == []
