@@ -36,7 +36,9 @@ def status(
 
 def manifest(
     out: Where,
-    format: Annotated[Format, typer.Option(help="csv (for spreadsheets), json (lines) or parquet: exact")] = Format.CSV,
+    format: Annotated[
+        Format, typer.Option(help="csv for spreadsheets; json (lines) and parquet are exact")
+    ] = Format.CSV,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="a file")] = None,
 ) -> None:
     """Write the manifest of a collection: one row per work."""

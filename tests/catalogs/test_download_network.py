@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpcore
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -237,6 +238,29 @@ def test_addresses_have_one_spelling() -> None:
     assert str(parse_address("http://[2606:4700::1]:8080/%41%20b")) == (
         "http://[2606:4700::1]:8080/%41%20b"
     )
+
+
+_PIECES = st.sampled_from(
+    ["http://", "HTTPS://", "@", ":", "[", "]", "::1", "%", "\\", "#", "?", "..", "/", "127.1", "é"]
+)
+
+
+@given(st.lists(_PIECES | st.text(max_size=5), max_size=8).map("".join))
+def test_any_text_is_refused_or_becomes_one_plain_address(text: str) -> None:
+    for url in (text, f"http://{text}", f"https://museum.example/{text}"):
+        try:
+            address = parse_address(url)
+        except Unavailable:
+            continue
+        plain = str(address)
+        assert plain.isascii()
+        assert plain.isprintable()
+        assert " " not in plain
+        assert "@" not in address.authority
+        assert parse_address(plain) == address
+        httpcore.URL(
+            scheme=address.scheme, host=address.host, port=address.port, target=address.target
+        )
 
 
 def test_allowed_hosts() -> None:
