@@ -29,6 +29,7 @@ from catalogs.catalog import open_source, read_catalog
 from catalogs.download import Download, Downloaded
 from catalogs.download_fetch import Fetcher, FetchLimits
 from catalogs.download_network import parse_allowed
+from catalogs.errors import StoreError
 from catalogs.images import read_image
 from catalogs.store import Store
 from flows.downloads import look_at
@@ -369,6 +370,33 @@ def test_a_store_takes_the_copies(
             info = s3fs.S3FileSystem().info(row["image_uri"])
             assert info["ContentType"] == "image/png"
         s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_store_that_fails_ends_the_download_and_keeps_what_is_there(
+    server: PictureServer, tmp_path: Path
+) -> None:
+    rows = [{"id": str(n), "image": server.picture(f"/{n}", png(n))} for n in range(20)]
+    images = tmp_path / "out" / "images"
+
+    def lose_the_folder(asked: Asked) -> None:
+        images.rename(tmp_path / "gone")
+        images.write_text("a file where the folder was")
+        asked.answer(200, png(7))
+
+    asked_for = iter(range(20))
+    usual = dict(server.routes)
+    for path, route in usual.items():
+        server.routes[path] = lambda asked, route=route: (
+            lose_the_folder(asked) if next(asked_for) == 5 else route(asked)
+        )
+    with pytest.raises(StoreError):
+        fetch(server, tmp_path, rows, workers=1)
+    assert server.counts.total() < 10  # nothing is fetched that cannot be kept
+    images.unlink()
+    (tmp_path / "gone").rename(images)
+    server.routes |= usual
+    again = fetch(server, tmp_path, rows)
+    assert (again.kept, again.fetched) == (5, 15)
 
 
 def test_copies_are_animated_and_web_addresses_are_not(
