@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-faults bench lint types check fix clean
+.PHONY: help demo test test-faults bench lint types audit check fix clean
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -37,6 +37,9 @@ lint: $(STAMP)  ## style
 
 types: $(STAMP)  ## static types
 	$(BIN)/mypy
+
+audit: $(STAMP)  ## known vulnerabilities of the installed packages
+	$(BIN)/python .ci/audit.py
 
 check: lint types test  ## all of the above
 
