@@ -57,7 +57,9 @@ def print_why(location: str, named: str) -> None:
     if history:
         console.print("what happened:")
     for record in history:
-        console.print(f"  {_attempt(record)}")
+        lost = record.attempt <= collection.ledger.lost.get(record.key, 0)
+        since = ", a file of it is lost since" if lost and record.status == "done" else ""
+        console.print(f"  {_attempt(record)}{since}")
     if shared:
         console.print("all of them are made of:" if len(works) > 1 else "made of:")
     _print_facts(console, shared)

@@ -156,6 +156,16 @@ class TestVerify:
         assert epa("rebuild", out).code == 0
         assert epa("verify", out, "--deep").code == 0
 
+    def test_a_damaged_seal_names_it_too(self, epa: Epa, out: Path) -> None:
+        seal = next((out / "seals").rglob("ALL.json"))
+        seal.write_bytes(b"{")
+        answer = epa("run", out / "run.yaml")
+        assert (answer.code, "epa rebuild OUT" in answer.err) == (1, True)
+        assert epa("verify", out).code == 1
+        assert epa("rebuild", out).code == 0
+        assert epa("verify", out).code == 0
+        assert again(out) == ({"done": 3, "failed": 1}, [])
+
 
 class TestGc:
     """Nothing that is needed goes; a dry run unless asked."""
@@ -276,6 +286,7 @@ class TestWhy:
         assert "now: file lost" in text
         assert "the next run makes it again, as attempt 2" in text
         assert "video:" not in text
+        assert "a file of it is lost since" in text
 
     def test_names_and_parts_of_names(self, epa: Epa, finished: Path) -> None:
         out = finished / "out"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from local_runner import run_locally
@@ -15,10 +18,13 @@ from catalogs.keys import digest_bytes
 from catalogs.leases import Leases
 from catalogs.ledger import compact, declare_lost, load, seal_shard
 from catalogs.records import TIMINGS, from_table
+from catalogs.store_local import LocalStore
 from catalogs.verification import verify
 from tasks.collection import Collection
 from tasks.config import RunConfig
 from tasks.rebuild import Rebuilt, rebuild
+
+T = TypeVar("T")
 
 # What only the record knew: how long things took and what was measured on the way.
 GONE = {"motion", "motion_top5", "first_frame_ssim", "blend_share", "flicker", "drift", "flag"}
@@ -247,3 +253,50 @@ def test_failures_that_are_recorded_stay_recorded(source: Path, tmp_path: Path) 
     seal_shard(collection.store, "f" * 32, "s", [row for row in rows if row.status == "failed"])
     assert rebuild(Collection.open(run)).rows == 3
     assert sorted(Collection.open(run).plan.reasons) == ["done", "done", "done", "failed"]
+
+
+class Killed(BaseException):
+    """The process dies."""
+
+
+class Dying(LocalStore):
+    """Dies before or after its n-th writing request."""
+
+    def __init__(self, root: Path, place: int, after: bool) -> None:
+        super().__init__(root)
+        self.place, self.after = place, after
+
+    def _request(self, verb: str, path: str, act: Callable[[str], T]) -> T:
+        if verb in ("get", "list", "head"):
+            return super()._request(verb, path, act)
+        self.place -= 1
+        if self.place == 0 and not self.after:
+            raise Killed
+        result = super()._request(verb, path, act)
+        if self.place == 0:
+            raise Killed
+        return result
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_any_request_it_is_simply_called_again(
+    source: Path, tmp_path: Path, after: bool
+) -> None:
+    run = tiny_run(source, tmp_path / "out", execution={"shard_size": 1})
+    finished(run)
+    shutil.move(tmp_path / "out", tmp_path / "whole")
+    for place in itertools.count(1):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", tmp_path / "out")
+        store = LocalStore(tmp_path / "out")
+        for info in store.list(paths.PARTS)[:2]:
+            store.put(info.path, b"PAR1")
+        collection = Collection.open(run)
+        collection.store = Dying(tmp_path / "out", place, after)
+        try:
+            rebuild(collection)
+        except Killed:
+            mended(run)
+        else:
+            assert place > 5  # it did die, at each of its requests
+            break
