@@ -41,7 +41,7 @@ def gc(
     ] = 7.0,
     json: Json = False,
 ) -> None:
-    """Find what no record, no present work and no running worker needs; nothing is removed yet."""
+    """Find what no record, no present work and no running worker needs; --delete removes it."""
     from flows.maintenance import print_garbage
 
     print_garbage(out, delete=delete, days=older_than, as_json=json)
