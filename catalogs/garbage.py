@@ -4,11 +4,13 @@ What is garbage is judged from facts read after the listing, the leases last but
 last: a worker names its work in its lease, writes the files, commits the record, in this order, so
 a file that is wanted meanwhile is seen in one of the three. Nothing younger than the grace period
 goes, by the store's own clock. Should a worker commit, in the second between the last look and the
-deletion, a file that had lain about for longer than that, its result is declared lost.
+deletion, a file that had lain about for longer than that, its result is declared lost. Temporary
+files stay a day at least, whatever the grace period: a writer may be at them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,12 +32,13 @@ Kind = Literal["videos", "cache", "temporary", "leases", "crashes", "manifest"]
 MEANINGS: Mapping[Kind, str] = {
     "videos": "files of results that no record names",
     "cache": "cached results that no present work needs",
-    "temporary": "files that killed writers left",
+    "temporary": "temporary files that killed writers left",
     "leases": "leases that are over",
     "crashes": "deaths of works that are done",
     "manifest": "parts and snapshots that a newer snapshot covers",
 }
 GRACE = timedelta(days=7)
+_ABANDONED = timedelta(days=1)  # after which no writer is still at a file
 _CACHED = re.compile(rf"{paths.CACHE}/[^/]+/[^/]+/(?P<key>[^/.]+)\.[^/]+")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")  # as the local store names them
 
@@ -81,13 +84,9 @@ def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> G
     if now is None:
         return Garbage(notes=[f"{store.url} tells no times, so nothing counts as old"])
     before = now - older_than
-
-    def old(infos: Iterable[ObjectInfo]) -> list[ObjectInfo]:
-        return [info for info in infos if info.modified is not None and info.modified < before]
-
     folders = (paths.VIDEOS, paths.CACHE, paths.CRASHES, paths.LEASES, paths.SEALS, paths.MANIFEST)
     listed = {folder: store.list(folder) for folder in folders}
-    temporary = _temporaries(store)
+    halves = _old(_halves(store, listed[paths.LEASES]), min(before, now - _ABANDONED))
     holders = _living(store, needs.lease_seconds, now)
     ledger = load(store)
     wanted = _wanted(ledger, needs, holders)
@@ -98,13 +97,17 @@ def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> G
     kinds: dict[Kind, Iterable[ObjectInfo]] = {
         "videos": (info for info in listed[paths.VIDEOS] if _unnamed(info.path, wanted)),
         "cache": (info for info in listed[paths.CACHE] if _unneeded(info.path, wanted)),
-        "temporary": temporary,
+        "temporary": halves,
         "leases": _over(listed[paths.LEASES], listed[paths.SEALS], holders),
         "crashes": (info for info in listed[paths.CRASHES] if _survived(info.path, ledger)),
         "manifest": (info for info in listed[paths.MANIFEST] if info.path in expired),
     }
-    garbage.found = {kind: found for kind, infos in kinds.items() if (found := old(infos))}
+    garbage.found = {kind: old for kind, infos in kinds.items() if (old := _old(infos, before))}
     return garbage
+
+
+def _old(infos: Iterable[ObjectInfo], before: datetime) -> list[ObjectInfo]:
+    return [info for info in infos if info.modified is not None and info.modified < before]
 
 
 def remove(store: Store, garbage: Garbage) -> int:
@@ -183,9 +186,7 @@ def _over(
     newest = {info.path for info in leases.newest(listed)}
     for info in listed:
         parsed = paths.parse_lease(info.path)
-        # One without a shard in its name was written to ask for the time.
-        current = parsed is not None and info.path in newest
-        if not current or (parsed and _ended(parsed, sealed, held)):
+        if parsed and (info.path not in newest or _ended(parsed, sealed, held)):
             yield info
 
 
@@ -195,19 +196,15 @@ def _ended(lease: tuple[str, str, int], sealed: set[str], held: set[tuple[str, s
     return paths.seal_all(plan_key) in sealed and (plan_key, shard_id) not in held
 
 
-def _temporaries(store: Store) -> list[ObjectInfo]:
-    """Files that writers on a local disk were killed over; elsewhere a write is all or nothing."""
+def _halves(store: Store, leases_listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
+    """What killed writers left: on a local disk half-written files, and questions for the time."""
+    yield from (info for info in leases_listed if paths.parse_lease(info.path) is None)
     if not isinstance(store, LocalStore):
-        return []
-    found = []
+        return  # elsewhere a write is all or nothing
     for folder, _, names in os.walk(store.root):
         for name in filter(_TEMPORARY.fullmatch, names):
             path = Path(folder) / name
-            try:
+            with contextlib.suppress(OSError):  # published or removed meanwhile
                 stat = path.stat()
-            except OSError:  # published or removed meanwhile
-                continue
-            relative = path.relative_to(store.root).as_posix()
-            modified = datetime.fromtimestamp(stat.st_mtime, UTC)
-            found.append(ObjectInfo(relative, stat.st_size, modified))
-    return found
+                modified = datetime.fromtimestamp(stat.st_mtime, UTC)
+                yield ObjectInfo(path.relative_to(store.root).as_posix(), stat.st_size, modified)

@@ -148,10 +148,19 @@ def test_what_killed_writers_left_goes(store: LocalStore) -> None:
     for name in [*names, "catalog/.tmp-mine"]:
         (store.root / name).parent.mkdir(parents=True, exist_ok=True)
         (store.root / name).write_bytes(b"half")
+    assert kinds(store, timedelta(0)) == {}  # a writer may be at them
     age(store, 8)
     assert sorted(kinds(store)["temporary"]) == sorted(names)
     remove(store, find_garbage(store, NEEDS))
     assert [p.name for p in store.root.rglob(".tmp-*")] == [".tmp-mine"]
+
+
+def test_a_question_for_the_time_that_nobody_took_back_goes(store: LocalStore) -> None:
+    path = f"{paths.LEASES}/clock-0123456789abcdef"
+    store.put(path, b"")
+    assert kinds(store, timedelta(0)) == {}
+    age(store, 8)
+    assert kinds(store) == {"temporary": [path]}
 
 
 def test_what_a_snapshot_covers_goes(store: LocalStore) -> None:
