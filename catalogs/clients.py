@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import importlib
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -27,10 +27,9 @@ def open_filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple
     settings = storage.current()
     protocol = url.partition("://")[0]
     family = PROTOCOLS.get(protocol, "")
-    if family == "gs":
-        # Its other class asks for each bucket's kind by gRPC first, and tries that for a minute.
-        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
+        if family == "gs":
+            _plain_google()
         filesystem, root = fsspec.core.url_to_fs(url, **(options or {}))
     except ImportError as error:
         extra = _EXTRAS.get(family)
@@ -43,6 +42,19 @@ def open_filesystem(url: str, options: Mapping[str, Any] | None = None) -> tuple
     elif family == "az":
         _azure_once(filesystem, settings)
     return filesystem, str(root)
+
+
+def _plain_google() -> None:
+    """Take gcsfs' class for plain buckets.
+
+    Its other one asks for each bucket's kind by gRPC first, and tries that for a minute where
+    nobody answers.
+    """
+    import fsspec
+
+    plain = importlib.import_module("gcsfs.core").GCSFileSystem
+    for name in ("gs", "gcs"):
+        fsspec.register_implementation(name, plain, clobber=True)
 
 
 def _google_once(filesystem: Any) -> None:
@@ -66,13 +78,12 @@ def _azure_once(filesystem: Any, settings: storage.Storage) -> None:
 
 def _speak_http(filesystem: Any, endpoint: str) -> None:
     """adlfs speaks https to every host; a store of one's own may have no certificate."""
-    from azure.storage.blob.aio import BlobServiceClient
-
+    blob = importlib.import_module("azure.storage.blob.aio")
     if not str(filesystem.service_client.url).startswith("http://"):
         query = filesystem.sas_token or ""
         query = query if not query or query.startswith("?") else f"?{query}"
         filesystem.account_url = endpoint
-        filesystem.service_client = BlobServiceClient(
+        filesystem.service_client = blob.BlobServiceClient(
             account_url=endpoint.rstrip("/") + query,
             credential=filesystem.credential or filesystem.account_key,
         )

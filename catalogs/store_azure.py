@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
@@ -66,8 +67,7 @@ class AzureStore(CloudStore):
         self._sync(self._deleted(batch))
 
     async def _deleted(self, batch: Sequence[str]) -> None:
-        from azure.core.exceptions import ResourceNotFoundError
-
+        missing = importlib.import_module("azure.core.exceptions").ResourceNotFoundError
         client, turns = self._client(), asyncio.Semaphore(_AT_ONCE)
 
         async def one(path: str) -> None:
@@ -76,5 +76,5 @@ class AzureStore(CloudStore):
 
         answers = await asyncio.gather(*map(one, batch), return_exceptions=True)
         for answer in answers:
-            if isinstance(answer, BaseException) and not isinstance(answer, ResourceNotFoundError):
+            if isinstance(answer, BaseException) and not isinstance(answer, missing):
                 raise answer

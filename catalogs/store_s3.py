@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from catalogs.store import ObjectInfo
-from catalogs.store_remote import CloudStore
+from catalogs.store_remote import CloudStore, aware
 
 _LARGEST = 5 << 30  # bytes of one put; s3fs would cut what is above 100 MB into parts
 
@@ -29,9 +29,15 @@ class S3Store(CloudStore):
         # A stem below the root: one listing, also when nothing is there.
         return self._infos(self.fs.find(self.root, prefix=f"{prefix}/", detail=True))
 
+    def _head(self, path: str) -> ObjectInfo:
+        # s3fs would look for a folder of that name where there is no object.
+        bucket, root, _ = self.fs.split_path(self.root)
+        found = self.fs.call_s3("head_object", Bucket=bucket, Key=_key(root, path))
+        return ObjectInfo(path, int(found["ContentLength"]), aware(found["LastModified"]))
+
     def _delete(self, batch: Sequence[str]) -> None:
         bucket, root, _ = self.fs.split_path(self.root)
-        keys = [{"Key": f"{root}/{path}" if root else path} for path in batch]
+        keys = [{"Key": _key(root, path)} for path in batch]
         # s3fs's own deletion says nothing of keys that could not be deleted.
         answer = self.fs.call_s3(
             "delete_objects", Bucket=bucket, Delete={"Objects": keys, "Quiet": True}
@@ -42,3 +48,7 @@ class S3Store(CloudStore):
                 raise PermissionError(message)
             if code not in ("NoSuchKey", "NoSuchVersion"):
                 raise OSError(message)
+
+
+def _key(root: str, path: str) -> str:
+    return f"{root}/{path}" if root else path

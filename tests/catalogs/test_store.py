@@ -348,6 +348,12 @@ def test_a_writable_output_is_left_as_it_was(store: Store) -> None:
     ("url", "options", "message"),
     [
         ("nonsense://x", None, "nonsense"),
+        ("hf://datasets/owner/name", None, "output hf://.* can only be read; allowed are a folder"),
+        ("https://host/x", None, "'https' is no object store"),
+        ("http://user:password@host/x", None, r"http://\.\.\.\) holds credentials"),
+        ("s3://KEY:SECRET@bucket/x", None, r"s3://\.\.\.\) holds credentials .*environment"),
+        ("az://box/x?sv=1&sig=SECRET", None, r"az://\.\.\.\) holds credentials"),
+        ("s3://bucket/x?X-Amz-Signature=SECRET", None, "holds credentials or a signature"),
         ("gs://bucket/x", None, r"pip install 'epa\[gcs\]'"),
         ("abfs://box/x", None, r"pip install 'epa\[azure\]'"),
     ],
@@ -357,7 +363,8 @@ def test_urls_that_cannot_be_opened(
 ) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "gcsfs", None)
-    monkeypatch.setitem(sys.modules, "adlfs", None)
-    with pytest.raises(ConfigError, match=message):
+    for name in ("gcsfs", "gcsfs.core", "adlfs"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ConfigError, match=message) as caught:
         Store.open(url, options=options)
+    assert "SECRET" not in str(caught.value)
