@@ -33,6 +33,7 @@ WILL_RETRY = "failed, will retry"
 RETRY_ASKED = "retry asked"
 FILE_LOST = "file lost"
 FAILED = "failed"
+_FILES = "encode"  # the stage that makes them
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,13 +192,15 @@ def _stages_to_do(
 ) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield the places of pending works and their stages that no other work has made or will."""
     item, coming = None, set[str]()
-    for i, (work, (_, attempt)) in enumerate(zip(works, decisions, strict=True)):
+    for i, (work, (reason, attempt)) in enumerate(zip(works, decisions, strict=True)):
         if not attempt:
             continue
         if work.item_id != item:
             item, coming = work.item_id, set()
         made = before[i].made | coming if i in before else coming
         stages = tuple(stage for stage, key in work.keys.items() if key not in made)
+        if reason == FILE_LOST:  # what came before the files may be in the cache
+            stages = stages[stages.index(_FILES) :] if _FILES in stages else stages
         coming.update(work.keys[stage] for stage in stages)
         yield i, stages
 

@@ -35,7 +35,10 @@ def record(name: str = "a", **fields: Any) -> Record:
 
 
 def plan(ledger: Ledger, *names: str) -> Plan:
-    works = [Work(name, i, {"encode": name * 32}) for i, name in enumerate(names)]
+    works = [
+        Work(name, i, {"animate": f"{name}x", "encode": f"{name}y", "measure": name * 32})
+        for i, name in enumerate(names)
+    ]
     return make_plan(works, ledger, shard_size=9, material_of=lambda work: {}, max_attempts=1)
 
 
@@ -58,6 +61,7 @@ def test_a_lost_result_is_to_be_done_again_as_a_later_attempt(store: Store) -> N
     after = plan(ledger, "a", "b", "c")
     assert after.reasons == ("file lost", "done", "done")
     assert [(work.work.item_id, work.attempt) for work in after.pending] == [("a", 2)]
+    assert after.pending[0].stages == ("encode", "measure")
     assert ledger.counts() == {("failed", "file_lost"): 1, ("done", ""): 2}
 
 
