@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -139,12 +140,21 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri else Path(uri)
 
 
+# Links that lead in a circle, names longer than any: the catalog's fault, not the disk's.
+_NO_PATH = {errno.ELOOP, errno.ENAMETOOLONG}
+
+
 def plain_stat(path: Path) -> os.stat_result:
     """What the system says of a file or folder; ConfigError for a pipe, device or socket.
 
     Opening those may wait for ever, or set something off.
     """
-    found = path.stat()
+    try:
+        found = path.stat()
+    except OSError as error:
+        if error.errno in _NO_PATH:
+            raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
+        raise
     if not (stat.S_ISREG(found.st_mode) or stat.S_ISDIR(found.st_mode)):
         raise ConfigError(f"{str(path)!r} is no plain file; pipes and devices are not read.")
     return found
