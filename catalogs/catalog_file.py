@@ -64,17 +64,23 @@ def read_catalog(path: str | Path) -> pa.Table:
     Columns that an older or foreign writer left out are null. Raises ConfigError for a file that is
     missing, no Parquet, no catalog, or written by a newer version.
     """
-    import pyarrow.parquet as pq
-
     if Path(path).is_dir():
         raise ConfigError(f"{path}: this is a folder, not a catalog file.")
     try:
         data = read_file(str(path))
-        table = pq.read_table(pa.BufferReader(data))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: this catalog does not exist.") from error
     except (StoreError, PermissionError) as error:
         raise ConfigError(str(error)) from error
+    return parse_catalog(data, path)
+
+
+def parse_catalog(data: bytes, path: str | Path) -> pa.Table:
+    """The catalog in the bytes of the file at ``path``; errors as `read_catalog`."""
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(pa.BufferReader(data))
     except pa.ArrowException as error:
         reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{path}: this is no readable Parquet file: {reason}") from error

@@ -29,6 +29,7 @@ _VARIABLES = (
 )
 _SHORTEST = 8  # a shorter value of a variable would be found in innocent words
 HIDDEN = "***"
+CREDENTIAL = "credential"  # type of a validation error whose input must not be quoted
 ADVICE = "credentials come from the environment or the client's usual files"
 
 

@@ -11,13 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from catalogs import addresses, retries
-from catalogs.credentials import ADVICE, holds_credentials
+from catalogs.credentials import ADVICE, CREDENTIAL, holds_credentials
 
 # The protocol of the run file -> every name under which fsspec knows it.
 ALIASES = {"s3": ("s3", "s3a"), "az": ("az", "abfs", "abfss"), "gs": ("gs", "gcs")}
 _CONNECT = 15.0  # seconds to wait for a connection, at most: one that is to come comes soon
 _CREDENTIALS = ("key", "secret", "token", "password", "credential", "sas", "connection_string")
-CREDENTIAL = "credential"  # type of the validation error, by which its input is not quoted
 
 
 class _Settings(BaseModel):

@@ -24,7 +24,7 @@ from flows.console import CONSOLE
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
-from tasks.runfile import load_run_file, parse_run
+from tasks.runfile import load_run_file, parse_run, parse_run_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -100,9 +100,10 @@ def open_run(location: str) -> RunConfig:
     if location.endswith((".yaml", ".yml")):
         return load_run_file(location)
     store = Store.open(location)
-    if store.head(paths.RUN_FILE) is None:
+    data = store.get(paths.RUN_FILE)
+    if data is None:
         raise ConfigError(f"{location}: this is no collection (it has no {paths.RUN_FILE}).")
-    return load_run_file(store.uri(paths.RUN_FILE))
+    return parse_run_file(data, store.uri(paths.RUN_FILE))
 
 
 def run_collection(collection: Collection) -> Summary:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from catalogs.credentials import CREDENTIAL, redact
+
 
 class Settings(BaseModel):
     """A frozen node of the run file: unknown keys are refused."""
@@ -24,5 +26,7 @@ def sentence(error: ValidationError) -> str:
         return message
     if first["type"] == "missing":
         return f"{field!r} is missing"
-    value = repr(first["input"])
+    if first["type"] == CREDENTIAL:
+        return f"{field}: {message}"
+    value = redact(repr(first["input"]))
     return f"{field} = {value if len(value) < 80 else value[:77] + '...'}: {message}"

@@ -11,24 +11,36 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from catalogs.errors import ConfigError
+from catalogs.store import Store
 from tasks.base import sentence
 from tasks.config import ModelChoice, RunConfig
 from tasks.proxy import Params as ProxyParams
 
 
 def load_run_file(path: str) -> RunConfig:
-    """The run described by a YAML file (local path or fsspec URL). Raises ConfigError.
+    """The run described by a YAML file (local path or URL): one request. Raises ConfigError.
 
     Relative paths inside it are relative to the file's own folder.
     """
-    import fsspec
-
+    name = path.rpartition("/")[2] if "://" in path else Path(path).name
     try:
-        with fsspec.open(path, "r", encoding="utf-8") as file:
-            tree = yaml.safe_load(file)
-    except FileNotFoundError:
-        raise ConfigError(f"there is no run file {path!r}") from None
-    except (OSError, UnicodeDecodeError) as error:
+        data = Store.open(_folder(path)).get(name)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"run file {path!r} cannot be read: {error}") from error
+    except ValueError:  # a name that is none, like ".."
+        data = None
+    if data is None:
+        raise ConfigError(f"there is no run file {path!r}")
+    return parse_run_file(data, path)
+
+
+def parse_run_file(data: bytes, path: str) -> RunConfig:
+    """The run that the bytes of the file at ``path`` describe. Raises ConfigError."""
+    try:
+        tree = yaml.safe_load(data.decode("utf-8"))
+    except UnicodeDecodeError as error:
         raise ConfigError(f"run file {path!r} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)

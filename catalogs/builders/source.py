@@ -11,10 +11,12 @@ import pyarrow as pa
 from catalogs.addresses import check_address, local_path, open_url
 from catalogs.builders.folder import build_folder
 from catalogs.builders.huggingface import build_huggingface
-from catalogs.builders.table import SUFFIXES, build_table, is_image
+from catalogs.builders.table import SUFFIXES, build_table, existing_catalog, is_image, pass_on
 from catalogs.builders.wikiart import build_wikiart
 from catalogs.errors import ConfigError
-from catalogs.validation import BuildResult
+from catalogs.validation import BuildResult, ValidationReport
+
+_SMALL = 32 << 20  # bytes of a Parquet file that is read whole before anything else is asked
 
 
 def build_source(
@@ -32,6 +34,10 @@ def build_source(
     if not is_url and source.is_dir():
         return _build_directory(source, mapping, options)
     if Path(location).suffix.lower() in SUFFIXES:
+        # One request for what is mostly there; asking for its columns first would be three.
+        ours = existing_catalog(location, _SMALL) if is_url and mapping is None else None
+        if ours is not None:
+            return pass_on(ours, ValidationReport(source=location))
         if _holds_images(location if is_url else str(source)):
             return build_huggingface(location, mapping=mapping, **options)
         return build_table(location if is_url else source, mapping, **options)

@@ -14,8 +14,8 @@ import pyarrow as pa
 from catalogs.addresses import PARQUET, absolute, join, local_path
 from catalogs.builders.columns import RowReader, listed, nearest, resolve
 from catalogs.builders.folder import probe_rows
-from catalogs.catalog_file import read_catalog
-from catalogs.errors import ConfigError, StoreError
+from catalogs.catalog_file import parse_catalog
+from catalogs.errors import ConfigError, StoreError, TooManyBytes
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, VERSION_KEY, conform
 from catalogs.validation import (
@@ -49,9 +49,9 @@ def build_table(
     location = str(path)
     report = ValidationReport(source=location)
     metadata = {"source": f"table:{Path(location).name}"}
-    existing = _existing_catalog(location) if mapping is None else None
+    existing = existing_catalog(location) if mapping is None else None
     if existing is not None:
-        return _pass_on(existing, report)
+        return pass_on(existing, report)
     rows = list(read_rows(path, mapping, base=_folder_of(location), derive_ids=True))
     if not rows:
         raise ConfigError(f"{location}: the table has no rows.")
@@ -124,12 +124,12 @@ def read_any(location: str) -> tuple[list[str], Iterator[dict[str, Any]]]:
     return names, (row for b in batches for row in b.to_pylist(maps_as_pydicts="lossy"))
 
 
-def _read(location: str) -> bytes:
+def _read(location: str, most: int | None = None) -> bytes:
     path = local_path(location)
     if path is not None and path.is_dir():
         raise ConfigError(f"{location}: this is a folder, not a table.")
     try:
-        data = read_file(location)
+        data = read_file(location, most)
     except FileNotFoundError as error:
         raise ConfigError(f"{location}: this table does not exist.") from error
     except (StoreError, PermissionError) as error:
@@ -197,23 +197,28 @@ def is_image(kind: pa.DataType) -> bool:
     return pa.types.is_struct(kind) and {"bytes", "path"} <= {field.name for field in kind}
 
 
-def _existing_catalog(location: str) -> pa.Table | None:
-    """The table when it is a Parquet file whose columns are the catalog's own, else null."""
+def existing_catalog(location: str, most: int | None = None) -> pa.Table | None:
+    """The table when it is a Parquet file whose columns are the catalog's own, else null.
+
+    Of a file with more than `most` bytes no more than that is read, and null is the answer.
+    """
     import pyarrow.parquet as pq
 
     path = local_path(location)
     if Path(location).suffix.lower() != ".parquet" or (path is not None and not path.is_file()):
         return None
     try:
-        schema = pq.read_schema(io.BytesIO(_read(location)))
-    except pa.ArrowException:
+        data = _read(location, most)
+        schema = pq.read_schema(io.BytesIO(data))
+    except (pa.ArrowException, TooManyBytes):
         return None
     if VERSION_KEY not in (schema.metadata or {}) and set(schema.names) != set(SCHEMA.names):
         return None
-    return read_catalog(location)
+    return parse_catalog(data, location)
 
 
-def _pass_on(table: pa.Table, report: ValidationReport) -> BuildResult:
+def pass_on(table: pa.Table, report: ValidationReport) -> BuildResult:
+    """A catalog as it is, but for works whose ids are empty or there twice."""
     report.rows_in = table.num_rows
     ids = table["id"].to_pylist()
     seen: set[str] = set()
