@@ -22,7 +22,7 @@ from catalogs import crashes, paths
 from tasks import models, shards
 from tasks.collection import Collection, current
 from tasks.config import RunConfig
-from tasks.failures import BrokenAccelerator, RunStopped
+from tasks.failures import BrokenAccelerator, FailureWatch, RunStopped
 
 Pass = Literal["check", "draw_proxies", "animate"]
 _DEATHS = 3  # in a row that nothing was learnt from
@@ -64,7 +64,9 @@ class _Process:
         while True:
             pool = self._pool or self._start()
             try:
-                return pool.submit(_call, name, self.collection.run, shard_id).result()
+                arguments = (name, self.collection.run, shard_id, self.collection.watch)
+                counts, self.collection.watch = pool.submit(_call, *arguments).result()
+                return counts
             except BrokenProcessPool:
                 log.warning("the worker process died; another one takes over shard %s", shard_id)
             except BaseException:
@@ -147,16 +149,21 @@ def _begin(events: SimpleQueue[Any], level: int) -> None:
     events.put(os.getpid())
 
 
-def _call(name: Pass, run: RunConfig, shard_id: str) -> dict[str, int]:
+def _call(
+    name: Pass, run: RunConfig, shard_id: str, watch: FailureWatch
+) -> tuple[dict[str, int], FailureWatch]:
+    """One pass over a shard; ``watch`` goes from process to process, as the run goes on."""
     global _last, _at_work
     if _last not in (None, name):
         models.release()  # the proxy maker's memory belongs to the video model now
     _last = name
+    collection = current(run)
+    collection.watch = watch
     if _events is not None:
-        current(run).on_record = _events.put
+        collection.on_record = _events.put
     _at_work = True
     try:
-        return shards.PASSES[name](run, shard_id)
+        return shards.PASSES[name](run, shard_id), collection.watch
     except BrokenAccelerator as error:  # noted; a new process has a new context
         log.error("%s", error)
         os._exit(1)

@@ -16,6 +16,7 @@ from catalogs import leases
 from tasks import recycle
 from tasks.collection import Collection
 from tasks.config import RunConfig
+from tasks.failures import TooManyFailures
 
 
 @pytest.fixture
@@ -68,6 +69,17 @@ def test_a_process_that_is_killed_does_not_end_the_run(run: RunConfig) -> None:
     assert killed
     assert summary.counts == {"done": 12}
     assert len(collection.ledger.table()) == 12
+
+
+@pytest.mark.slow
+def test_failures_are_counted_from_process_to_process(run: RunConfig, tmp_path: Path) -> None:
+    source = write_paintings(tmp_path / "many", 70)
+    for picture in sorted(source.glob("*.png"))[::2]:
+        picture.write_bytes(picture.read_bytes()[:-400])
+    execution = run.execution.model_copy(update={"shard_size": 14, "recycle_after": 14})
+    many = run.model_copy(update={"catalog": str(source), "execution": execution})
+    with pytest.raises(TooManyFailures, match="truncated"):
+        run_locally(many)
 
 
 @pytest.mark.slow
