@@ -13,7 +13,7 @@
 | `seals/<plan_key>/<shard>.json`, `.../ALL.json` | shard, or plan, is finished | create-only |
 | `leases/<plan_key>/<shard>.<epoch>.json` | who works on a shard, and on which works | rewritten |
 | `crashes/<key>.<death>.json` | a work was in flight when a worker died | create-only |
-| `retries/<seq>.json` | keys whose failure shall be tried again | create-only |
+| `retries/<seq>.json` | keys to be tried again: they failed, or files are lost | create-only |
 | `damaged/<path>` | what `epa rebuild` has moved aside | create-only |
 | `runs/<run_id>/<name>` | configuration, plan and summary of one run | replaced |
 | `index.html`, `gallery/<name>` | the page beside the videos | replaced |

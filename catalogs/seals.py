@@ -162,12 +162,21 @@ def declare_lost(store: Store, rows: Iterable[Row], *, reason: str = "") -> int:
 
 
 def _wish(store: Store, wish: Mapping[str, Any], shards: Collection[str]) -> None:
-    """Write down under a free number what is to be done again, and open plans and `shards`."""
+    """Write down under a free number what is to be done again, and open plans and `shards`.
+
+    Seals go before, lest a death in between leaves a wish that no run looks for, and after, lest
+    a run has set them anew meanwhile.
+    """
     data = documents.encode({**wish, "created": utc_now()})
+    _open(store, shards)
     taken = [paths.sequence_of(info.path) for info in store.list(paths.RETRIES)]
     first = max(taken, default=0) + 1
     if not any(store.create(paths.retry(first + i), data, documents.TYPE) for i in range(100)):
         raise StoreError(f"no free name for a retry in {store.url}")
+    _open(store, shards)
+
+
+def _open(store: Store, shards: Collection[str]) -> None:
     store.delete(info.path for info in store.list(paths.SEALS) if _concerned(info.path, shards))
 
 

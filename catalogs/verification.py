@@ -18,7 +18,7 @@ from catalogs.facts import Ledger
 from catalogs.keys import digest_bytes
 from catalogs.ledger import compact, declare_lost
 from catalogs.loading import read_all, survey
-from catalogs.rows import PLAIN, Row, without_lost
+from catalogs.rows import LOST, PLAIN, Row, without_lost
 from catalogs.store import Store
 
 Kind = Literal["missing", "size", "content", "damaged", "twice", "seal"]
@@ -47,10 +47,11 @@ class Finding(NamedTuple):
 
 @dataclass
 class Verification:
-    """What was looked at, and what is wrong."""
+    """What was looked at, and what is wrong; `unsettled` works are still to be done."""
 
     works: int = 0
     states: Counter[str] = field(default_factory=Counter)
+    unsettled: int = 0
     rows: int = 0
     files: int = 0
     bytes: int = 0
@@ -143,8 +144,15 @@ def _states(report: Verification, works: Mapping[str, str], ledger: Ledger) -> I
     for key, item_id in works.items():
         row = ledger.find(key)
         report.states[row.status if row else "pending"] += 1
+        report.unsettled += row is None or _asked_for(row, ledger)
         if row is not None and row.item_id != item_id:
             yield Finding("twice", key, f"the key of {item_id} is that of {row.item_id}, too", row)
+
+
+def _asked_for(row: Row, ledger: Ledger) -> bool:
+    """Whether a work that has a row is to be done again."""
+    failed = row.status != "done" and row.attempt <= ledger.retries.get(row.key, 0)
+    return failed or row.code == LOST
 
 
 def _seals(store: Store, plan_key: str, report: Verification) -> Iterator[Finding]:
@@ -156,8 +164,8 @@ def _seals(store: Store, plan_key: str, report: Verification) -> Iterator[Findin
         except DamagedError as error:
             yield Finding("damaged", path, str(error))
         else:
-            if path == paths.seal_all(plan_key) and report.states["pending"]:
-                reason = f"the plan is sealed, but {report.states['pending']} works have no record"
+            if path == paths.seal_all(plan_key) and report.unsettled:
+                reason = f"the plan is sealed, but {report.unsettled} works are to be done"
                 yield Finding("seal", path, reason)
 
 

@@ -18,6 +18,7 @@ from catalogs.errors import ConfigError
 from catalogs.leases import Holder
 from catalogs.plan import Work
 from catalogs.records import Record
+from catalogs.validation import printable
 from flows.inspect import in_cell, open_collection
 from flows.report import escaped
 from tasks.collection import Collection, in_material
@@ -204,7 +205,9 @@ def find_item(collection: Collection, named: str) -> str:
         lambda name: name.casefold() == wanted or PurePath(name).stem.casefold() == wanted,
         lambda name: bool(wanted) and wanted in name.casefold(),
     ):
-        found = [item for item, its in names.items() if any(map(fits, (item, *its)))]
+        found = [
+            item for item, its in names.items() if any(fits(name) for name in (item, *its) if name)
+        ]
         if len(found) == 1:
             return found[0]
         if found:
@@ -216,6 +219,6 @@ def find_item(collection: Collection, named: str) -> str:
 
 
 def _several(named: str, found: Sequence[Sequence[str]]) -> str:
-    shown = "; ".join(" ".join(filter(None, names)) for names in found[:_LISTED])
+    shown = "; ".join(printable(" ".join(filter(None, names))) for names in found[:_LISTED])
     more = f"; and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
     return f"{named!r} fits {len(found)} works, name one of them by its id: {shown}{more}"

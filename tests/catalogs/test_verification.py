@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from dying import Dying, Killed
 from fabricated import PLAN, START, key_of, record_of, write_files, write_works
 
 from catalogs import paths
@@ -111,6 +112,36 @@ def test_a_seal_that_speaks_too_soon_is_found_and_removed(store: Store) -> None:
     assert report.states == {"done": 3, "pending": 1}
     redo(store, report)
     assert found(verify(store, works, PLAN)) == []
+
+
+def test_a_wish_that_a_seal_hides_is_found(store: Store) -> None:
+    store.delete([record_of("storm").outputs[0].path])
+    redo(store, verify(store, WORKS, PLAN))
+    seal_all(store, PLAN, {"done": 3})
+    report = verify(store, WORKS, PLAN)
+    assert found(report) == [("seal", paths.seal_all(PLAN))]
+    redo(store, report)
+    assert found(verify(store, WORKS, PLAN)) == []
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_wish_survives_a_death_at_any_request(tmp_path: Path, after: bool) -> None:
+    for place in range(1, 10):
+        root = tmp_path / f"{after}-{place}"
+        store = Store.open(str(root))
+        write_works(store, ITEMS)
+        seal_all(store, PLAN, {"done": 3})
+        store.delete([record_of("storm").outputs[0].path])
+        dying = Dying(root, place, after=after)
+        try:
+            redo(dying, verify(dying, WORKS, PLAN))
+        except Killed:
+            redo(store, verify(store, WORKS, PLAN))
+            assert store.head(paths.seal_all(PLAN)) is None
+            assert load(store).counts()["failed", "file_lost"] == 1
+        else:
+            assert place == 3  # it died at the seals and at the wish
+            break
 
 
 def test_damaged_objects_are_named_and_the_rest_is_verified(store: Store) -> None:

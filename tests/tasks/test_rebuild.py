@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
+from dying import Dying, Killed
 from local_runner import run_locally
 from paintings import tiny_run, write_paintings
 
@@ -23,8 +23,6 @@ from catalogs.verification import verify
 from tasks.collection import Collection
 from tasks.config import RunConfig
 from tasks.rebuild import Rebuilt, rebuild
-
-T = TypeVar("T")
 
 # What only the record knew: how long things took and what was measured on the way.
 GONE = {"motion", "motion_top5", "first_frame_ssim", "blend_share", "flicker", "drift", "flag"}
@@ -255,29 +253,6 @@ def test_failures_that_are_recorded_stay_recorded(source: Path, tmp_path: Path) 
     assert sorted(Collection.open(run).plan.reasons) == ["done", "done", "done", "failed"]
 
 
-class Killed(BaseException):
-    """The process dies."""
-
-
-class Dying(LocalStore):
-    """Dies before or after its n-th writing request."""
-
-    def __init__(self, root: Path, place: int, after: bool) -> None:
-        super().__init__(root)
-        self.place, self.after = place, after
-
-    def _request(self, verb: str, path: str, act: Callable[[str], T]) -> T:
-        if verb in ("get", "list", "head"):
-            return super()._request(verb, path, act)
-        self.place -= 1
-        if self.place == 0 and not self.after:
-            raise Killed
-        result = super()._request(verb, path, act)
-        if self.place == 0:
-            raise Killed
-        return result
-
-
 @pytest.mark.parametrize("after", [False, True])
 def test_killed_at_any_request_it_is_simply_called_again(
     source: Path, tmp_path: Path, after: bool
@@ -292,7 +267,7 @@ def test_killed_at_any_request_it_is_simply_called_again(
         for info in store.list(paths.PARTS)[:2]:
             store.put(info.path, b"PAR1")
         collection = Collection.open(run)
-        collection.store = Dying(tmp_path / "out", place, after)
+        collection.store = Dying(tmp_path / "out", place, after=after)
         try:
             rebuild(collection)
         except Killed:
