@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import s3fs
 from fault_table import FaultTable, report
 from object_server import S3Server
 from paintings import write_run_file
@@ -41,10 +42,17 @@ def run_file(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
-    """An S3 server in this process; the environment names it, as a user's does."""
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
     with S3Server() as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
         yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """An S3 server in this process; the environment names it, as a user's does."""
+    for name, value in s3_server.environment().items():
+        monkeypatch.setenv(name, value)
+    # Clients made before, by other tests, know other servers.
+    s3fs.S3FileSystem.clear_instance_cache()
+    return s3_server

@@ -32,15 +32,18 @@ def run_through(proxy: FaultProxy, server: S3Server, file: Path, seconds: float,
     return text
 
 
+RATES = {"silence": 0.04, "503": 0.06}  # lower where each costs seconds
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_kind_of_fault_at_a_time(
     run_file: RunFile, table: FaultTable, s3: S3Server, kind: str
 ) -> None:
     file = run_file(3, s3.bucket() + "/out", storage={"timeout": 1})
-    rate = 0.05 if kind == "silence" else 0.15
+    rate = RATES.get(kind, 0.15)
     with FaultProxy(s3.url, seed=1, rate=rate, conflicts=0.1, silence=3, kinds=(kind,)) as proxy:
         run_through(proxy, s3, file, 120)
-    assert proxy.faults[kind] >= 3
+    assert proxy.faults[kind] >= 1
     faults = proxy.faults.total()
     table.keep(f"answers: {kind}, and 409 after the fact", check(file), faults, redone=0)
 
@@ -89,13 +92,22 @@ def test_the_store_goes_away_and_comes_back(
     table.keep(f"the store gone for {seconds} s", outcome, 1, redone=0)
 
 
-def test_bookkeeping_costs_three_requests_a_work(run_file: RunFile, s3: S3Server) -> None:
+@pytest.mark.parametrize(
+    "env",
+    [{}, pytest.param({"EPA_FAULTS_LONG": "1"}, marks=pytest.mark.faults)],
+    ids=["quick works", "works named one by one"],
+)
+def test_bookkeeping_costs_three_requests_a_work(
+    run_file: RunFile, table: FaultTable, s3: S3Server, env: dict[str, str]
+) -> None:
     works = 96
     file = run_file(works, s3.bucket() + "/out", execution={"shard_size": 48})
     with FaultProxy(s3.url) as proxy:
-        run_through(proxy, s3, file, 240)
-    outputs = proxy.total("videos", "cache", "gallery", "index.html")
+        run_through(proxy, s3, file, 240, **env)
     assert proxy.total("videos") >= works
-    bookkeeping = proxy.total() - outputs
-    assert bookkeeping <= 3 * works, proxy.requests
+    bookkeeping = proxy.total() - proxy.total("videos", "cache", "gallery", "index.html")
+    share = bookkeeping / works
+    how = "named one by one" if env else "quick"
+    table.notes.append(f"bookkeeping requests per work ({works} works, {how}): {share:.2f}")
+    assert share <= 3, proxy.requests
     assert check(file).faults() == {}

@@ -18,6 +18,7 @@ class FaultTable:
     """One row for every scenario that ran, kept or not."""
 
     rows: list[tuple[str, ...]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, scenario: str, outcomes: Outcome | Sequence[Outcome], faults: int) -> None:
         """Note what one or several runs of a scenario came to."""
@@ -69,7 +70,7 @@ class FaultTable:
             cells = [row[0].ljust(widths[0])]
             cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
             lines.append("  ".join(cells))
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     def write(self, path: Path) -> None:
         """Leave the table in a file."""
