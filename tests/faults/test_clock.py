@@ -33,7 +33,7 @@ def wait_for(what: Callable[[], object], seconds: float = 60) -> float:
     return time.monotonic() - start
 
 
-@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.parametrize("hours", [-1, pytest.param(1, marks=pytest.mark.faults)])
 def test_set_wrong_in_the_middle(run_file: RunFile, table: FaultTable, hours: int) -> None:
     file = run_file(6, execution={"lease_seconds": LEASE, "shard_size": 3})
     trace, clock, log = (file.parent / name for name in ("trace", "clock", "log"))
@@ -46,7 +46,9 @@ def test_set_wrong_in_the_middle(run_file: RunFile, table: FaultTable, hours: in
     table.keep(f"clock set {direction} an hour, 2 workers", check(file, trace), 1, redone=0)
 
 
-@pytest.mark.parametrize("early", [True, False], ids=["early", "late"])
+@pytest.mark.parametrize(
+    "early", [pytest.param(True, marks=pytest.mark.faults), False], ids=["early", "late"]
+)
 def test_two_machines_an_hour_apart(run_file: RunFile, table: FaultTable, early: bool) -> None:
     file = run_file(30, execution={"lease_seconds": LEASE, "shard_size": 30})
     trace, log = file.parent / "trace", file.parent / "log"

@@ -11,11 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import workers
 from fault_table import FaultTable
 from kills import IN_FLIGHT, kill_and_resume
 from paintings import write_paintings
-from promise import check
 
 RunFile = Callable[..., Path]
 
@@ -36,14 +34,6 @@ def test_two_hundred_kills_on_one_shard(run_file: RunFile, table: FaultTable, co
     assert kills == 200
     name = f"200 random SIGKILLs, {count} worker{'s' * (count > 1)}, 1 shard"
     table.keep(name, outcome, kills, redone=IN_FLIGHT)
-
-
-def test_two_workers_on_one_shard_share_nothing(run_file: RunFile, table: FaultTable) -> None:
-    file = run_file(8, execution={"shard_size": 8})
-    trace = file.parent / "trace"
-    team = [workers.start(file, EPA_FAULTS_TRACE=str(trace)) for _ in range(2)]
-    assert [workers.ended(worker) for worker in team] == [0, 0]
-    table.keep("2 workers on 1 shard, nobody killed", check(file, trace), 0)
 
 
 @pytest.mark.slow

@@ -47,7 +47,9 @@ def blamed(file: Path) -> list[str]:
     return [objects.json(path)["item_id"] for path in objects.below(paths.CRASHES, ".json")]
 
 
-@pytest.mark.parametrize("where", ["in the model", "when decoded"])
+@pytest.mark.parametrize(
+    "where", ["in the model", pytest.param("when decoded", marks=pytest.mark.faults)]
+)
 def test_the_third_start_sets_it_aside(run_file: RunFile, table: FaultTable, where: str) -> None:
     file = run_file(WORKS)
     trace, log = file.parent / "trace", file.parent / "log"
@@ -64,9 +66,8 @@ def test_the_third_start_sets_it_aside(run_file: RunFile, table: FaultTable, whe
     assert trace.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    "where", ["in the model", pytest.param("when decoded", marks=pytest.mark.faults)]
-)
+@pytest.mark.faults
+@pytest.mark.parametrize("where", ["in the model", "when decoded"])
 def test_with_a_process_of_its_own_one_start_is_enough(
     run_file: RunFile, table: FaultTable, where: str
 ) -> None:
@@ -80,6 +81,7 @@ def test_with_a_process_of_its_own_one_start_is_enough(
     table.keep(f"poison {where}, recycled worker", outcome, 3, redone=3, states=states)
 
 
+@pytest.mark.faults
 def test_retry_gives_it_another_chance(run_file: RunFile, table: FaultTable) -> None:
     file = run_file(2)
     log = file.parent / "log"

@@ -35,6 +35,16 @@ def run_through(proxy: FaultProxy, server: S3Server, file: Path, seconds: float,
 RATES = {"silence": 0.04, "503": 0.06}  # lower where each costs seconds
 
 
+def test_some_requests_fail(run_file: RunFile, table: FaultTable, s3: S3Server) -> None:
+    file = run_file(4, s3.bucket() + "/out", storage={"timeout": 1})
+    with FaultProxy(s3.url, seed=1, rate=0.10, conflicts=0.05, silence=3) as proxy:
+        run_through(proxy, s3, file, 120)
+    faults = proxy.faults.total()
+    assert faults >= 5
+    table.keep("10 % of requests fail, a few", check(file), faults, redone=0)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_kind_of_fault_at_a_time(
     run_file: RunFile, table: FaultTable, s3: S3Server, kind: str

@@ -15,7 +15,11 @@ from promise import check
 RunFile = Callable[..., Path]
 
 
-@pytest.mark.parametrize("shard_size", [3, 12], ids=["four shards", "one shard"])
+@pytest.mark.parametrize(
+    "shard_size",
+    [pytest.param(3, marks=pytest.mark.faults), 12],
+    ids=["four shards", "one shard"],
+)
 def test_two_commands_at_once(run_file: RunFile, table: FaultTable, shard_size: int) -> None:
     file = run_file(12, execution={"shard_size": shard_size})
     trace, log = file.parent / "trace", file.parent / "log"
