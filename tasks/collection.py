@@ -21,6 +21,7 @@ from catalogs.prompts import assign_prompts
 from catalogs.shards import ShardId
 from catalogs.storage import configure
 from catalogs.store import Store
+from catalogs.validation import paused_collector
 from tasks.alone import ALONE
 from tasks.config import RunConfig
 from tasks.failures import FailureWatch
@@ -54,8 +55,9 @@ class Collection:
         self.chains = [KeyChain(self.cells[0].recipe)]
         for cell in self.cells[1:]:
             self.chains.append(self.chains[-1].under(cell.recipe))
-        self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
-        self.works = list(_works(self.chains, self._key_rows))
+        with paused_collector():
+            self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
+            self.works = list(_works(self.chains, self._key_rows))
         # Names this very set of works and keys; its seals say what is finished.
         self.plan_key = plan_key or key_of_plan(self.works)
         self.leases = Leases(store, self.plan_key, run.execution.lease_seconds)
