@@ -7,12 +7,15 @@ own death is noticed and counted like any worker's, whoever finds it.
 from __future__ import annotations
 
 import logging
+import signal
 import time
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from multiprocessing.connection import Connection
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 from catalogs import crashes
 from catalogs.leases import Lease
@@ -40,7 +43,7 @@ def do_suspects(collection: Collection, shard: Shard) -> None:
     for job in shard.suspects:
         deaths = job.crashes
         while deaths < SET_ASIDE:
-            log.warning("two workers died with %s; it runs in a process alone", job.work.item_id)
+            log.warning("two workers died with %r; it runs in a process alone", job.work.item_id)
             if _in_child(collection, shard, job):
                 shard.counts["alone"] += 1
                 shard.on_record("alone")
@@ -54,14 +57,26 @@ def _in_child(collection: Collection, shard: Shard, job: Job) -> bool:
     """Whether a child process brought the job to its record; a death is noted."""
     table = collection.table.take([job.work.index])
     job = replace(job, work=replace(job.work, index=0))
+    # Spawned: a forked child has neither a working GPU nor its parent's threads.
+    context = get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
     arguments = (collection.run, table, collection.plan_key, shard.shard_id, job)
+    process = context.Process(target=_main, args=(sender, _work, arguments))
+    process.start()
+    sender.close()  # so that the child's death is the end of the pipe
     try:
-        # Spawned: a forked child has neither a working GPU nor its parent's threads.
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            return pool.submit(_work, arguments).result()
-    except BrokenProcessPool:
+        answer = receiver.recv()
+    except EOFError:
         with _lease(collection, shard.shard_id, job):  # whoever takes over counts the dead
             return False
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
+    finally:
+        process.join()
+    if isinstance(answer, Exception):
+        raise answer
+    return bool(answer)
 
 
 def _lease(collection: Collection, shard_id: str, job: Job) -> Lease:
@@ -72,7 +87,26 @@ def _lease(collection: Collection, shard_id: str, job: Job) -> Lease:
     return lease
 
 
-def _work(arguments: tuple[RunConfig, pa.Table, str, str, Job]) -> bool:
+def _main(sender: Connection, work: Callable[..., bool], arguments: tuple[Any, ...]) -> None:
+    """The child process: does its work and says how it went, if anybody is left to be told."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    signal.signal(signal.SIGTERM, _interrupt)
+    answer: bool | Exception
+    try:
+        answer = work(*arguments)
+    except KeyboardInterrupt:
+        return
+    except Exception as error:  # noqa: BLE001  # raised by the parent
+        answer = error
+    with suppress(BrokenPipeError):
+        sender.send(answer)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _work(run: RunConfig, table: pa.Table, plan_key: str, shard_id: str, job: Job) -> bool:
     """Do one job, in the child process; False where its accelerator broke, which is noted."""
     from catalogs.ended import ended
     from tasks import animate_pass
@@ -80,7 +114,6 @@ def _work(arguments: tuple[RunConfig, pa.Table, str, str, Job]) -> bool:
     from tasks.compute import check_model
     from tasks.second_go import second_go
 
-    run, table, plan_key, shard_id, job = arguments
     collection = Collection.of_rows(run, table, plan_key)
     with _lease(collection, shard_id, job) as lease:
         attempt = (job.work.key, job.attempt)

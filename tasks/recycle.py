@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
@@ -58,6 +59,7 @@ class _Process:
         self._pool: ProcessPoolExecutor | None = None
         self._events: SimpleQueue[Any] | None = None
         self._number: int | None = None
+        self._works = 0
 
     def call(self, name: Pass, shard_id: str) -> dict[str, int]:
         deaths, known = 0, self._facts(shard_id)
@@ -66,10 +68,11 @@ class _Process:
             try:
                 arguments = (name, self.collection.run, shard_id, self.collection.watch)
                 counts, self.collection.watch = pool.submit(_call, *arguments).result()
+                self._count(counts)
                 return counts
             except BrokenProcessPool:
                 log.warning("the worker process died; another one takes over shard %s", shard_id)
-            except BaseException:
+            except KeyboardInterrupt:
                 self._interrupt()
                 raise
             self.close()
@@ -81,6 +84,13 @@ class _Process:
                     "begun a work: is the model too large for this machine's memory?"
                 )
 
+    def _count(self, counts: Mapping[str, int]) -> None:
+        """Let the process go once it has done its share of works."""
+        # Not by the pool's own max_tasks_per_child: in Python 3.11 it can wait for ever.
+        self._works += sum(counts.values())
+        if self._works >= (self.collection.run.execution.recycle_after or 0):
+            self.close()
+
     def _facts(self, shard_id: str) -> tuple[int, int]:
         """How much is known of the shard: deaths, noted now, and records."""
         store = self.collection.store
@@ -91,7 +101,6 @@ class _Process:
         return crashes.counts(store).total(), records
 
     def _start(self) -> ProcessPoolExecutor:
-        execution = self.collection.run.execution
         context = multiprocessing.get_context("spawn")
         # A new queue for each process: one that is killed may hold the old one's lock.
         self._events = context.SimpleQueue()
@@ -101,7 +110,6 @@ class _Process:
             mp_context=context,
             initializer=_begin,
             initargs=(self._events, log.getEffectiveLevel()),
-            max_tasks_per_child=max(1, (execution.recycle_after or 1) // execution.shard_size),
         )
         return self._pool
 
@@ -126,7 +134,7 @@ class _Process:
         if self._events is not None:
             self._events.put(None)
             self._events = None
-        self._number = None
+        self._number, self._works = None, 0
 
 
 _process: _Process | None = None
@@ -146,7 +154,15 @@ def _begin(events: SimpleQueue[Any], level: int) -> None:
     logging.getLogger("epa").setLevel(level)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
     signal.signal(signal.SIGTERM, _stop)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
     events.put(os.getpid())
+
+
+def _end_with_parent() -> None:
+    """A pool's process would wait for its dead parent for ever."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _call(

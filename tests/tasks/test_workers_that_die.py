@@ -20,7 +20,7 @@ from tasks.collection import Collection
 from tasks.config import RunConfig
 from tasks.failures import BrokenAccelerator
 from tasks.in_flight import InFlight
-from tasks.shard import turns
+from tasks.shard import Job, turns
 
 
 @pytest.fixture
@@ -106,9 +106,8 @@ def test_a_child_that_dies_is_the_third_death(
     assert collection.store.list(paths.LEASES) == []
 
 
-def _dies(arguments: Any) -> bool:
+def _dies(run: RunConfig, table: Any, plan_key: str, shard_id: str, job: Job) -> bool:
     """Take the lease and name the work as the real one does, then be killed."""
-    run, table, plan_key, shard_id, job = arguments
     collection = Collection.of_rows(run, table, plan_key)
     lease = collection.leases.acquire(f"{shard_id}_{job.work.key[:16]}")
     assert lease is not None
