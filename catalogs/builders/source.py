@@ -13,6 +13,7 @@ from catalogs.builders.folder import build_folder
 from catalogs.builders.huggingface import build_huggingface
 from catalogs.builders.table import SUFFIXES, build_table, existing_catalog, is_image, pass_on
 from catalogs.builders.wikiart import build_wikiart
+from catalogs.credentials import ADVICE, holds_credentials, redact
 from catalogs.errors import ConfigError
 from catalogs.validation import BuildResult, ValidationReport
 
@@ -26,7 +27,28 @@ def build_source(
 
     `options` go to the builder. Raises ConfigError for what is missing or of no known kind.
     """
-    location = str(path)
+    result = _build(str(path), mapping, options)
+    _refuse_credentials(result.table)
+    return result
+
+
+def _refuse_credentials(table: pa.Table) -> None:
+    """ConfigError for a work whose addresses hold credentials: they would enter every record."""
+    import pyarrow.compute as pc
+
+    for column in ("image_uri", "proxy_uri", "mask_uri"):
+        # The few that can hold any: a user's name, or a query.
+        suspects = table.filter(pc.match_substring_regex(table[column], "://[^/]*@|[?]"))
+        for work, uri in zip(*(suspects[name].to_pylist() for name in ("id", column)), strict=True):
+            if holds_credentials(uri):
+                raise ConfigError(
+                    f"{column} of {redact(repr(work))} holds credentials or a signature; {ADVICE}."
+                )
+
+
+def _build(
+    location: str, mapping: Mapping[str, str] | None, options: dict[str, Any]
+) -> BuildResult:
     check_address(location)
     is_url = "://" in location and not location.startswith("file://")
     source = local_path(location) or Path()
