@@ -58,7 +58,13 @@ def main() -> None:
 
 
 def _say(sentence: str) -> None:
-    typer.echo(f"epa: {sentence}", err=True)
+    from catalogs.validation import printable
+
+    # Errors quote catalogs and addresses, which may hold commands to the terminal.
+    typer.echo(f"epa: {printable(sentence, _LONGEST)}", err=True)
+
+
+_LONGEST = 4000  # characters
 
 
 def _quiet_defaults() -> None:
