@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from catalogs.errors import ConfigError
 from catalogs.store import Store
+from catalogs.validation import printable
 from tasks.base import sentence
 from tasks.config import ModelChoice, RunConfig
 from tasks.proxy import Params as ProxyParams
@@ -46,6 +47,8 @@ def parse_run_file(data: bytes, path: str) -> RunConfig:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
         raise ConfigError(f"run file {path!r}{line} is not valid YAML") from error
+    except (ValueError, RecursionError) as error:  # a number or date that is none; too deep
+        raise ConfigError(f"run file {path!r} is not valid YAML") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"run file {path!r} must hold keys and values (see `epa init`)")
     return parse_run(tree, origin=f"run file {path!r}", base=_folder(path))
@@ -55,10 +58,13 @@ def parse_run(
     tree: Mapping[str, Any], *, origin: str = "the run", base: str | None = None
 ) -> RunConfig:
     """Validate a tree of settings; relative paths are taken from ``base``. Raises ConfigError."""
+    _check_size(tree, origin)
     try:
         run = RunConfig.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{origin}: {explain(error)}") from None
+        raise ConfigError(f"{origin}: {printable(explain(error), 1000)}") from None
+    except RecursionError as error:
+        raise ConfigError(f"{origin} is nested too deeply") from error
     if base is None:
         return run
     prompts = run.prompts
@@ -72,6 +78,23 @@ def parse_run(
         "proxy": _with_weights(run.proxy, base),
     }
     return run.model_copy(update=update)
+
+
+_MOST_VALUES = 20_000
+
+
+def _check_size(tree: Any, origin: str) -> None:
+    """ConfigError for a tree whose aliases make it endless, or much larger than its file."""
+    left, values = [tree], 0
+    while left:
+        node = left.pop()
+        values += 1
+        if values > _MOST_VALUES:
+            raise ConfigError(f"{origin} holds more than {_MOST_VALUES} values")
+        if isinstance(node, Mapping):
+            left += [*node.keys(), *node.values()]
+        elif isinstance(node, list | tuple | set):
+            left += node
 
 
 def dump_run(run: RunConfig) -> str:
