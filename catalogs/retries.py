@@ -67,7 +67,7 @@ def attempt(
             if isinstance(error, expected):
                 if error is raw:
                     raise
-                raise error from raw
+                raise error from _presentable(raw)
             if not from_storage(error):
                 raise
             wait = course.failed(error, left)

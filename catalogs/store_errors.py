@@ -11,6 +11,8 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
+from catalogs.credentials import redact
+
 _HOPELESS = {errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EINVAL, errno.ENAMETOOLONG}
 _HOPELESS_TYPES = (
     PermissionError,
@@ -148,4 +150,4 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+    return redact(text.strip().partition("\n")[0])
