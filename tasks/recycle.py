@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -162,7 +163,11 @@ def _end_with_parent() -> None:
     """A pool's process would wait for its dead parent for ever."""
     if (parent := multiprocessing.parent_process()) is not None:
         parent.join()
-        os.kill(os.getpid(), signal.SIGTERM)
+        main = threading.main_thread().ident or 0  # only there a signal breaks off a wait
+        signal.pthread_kill(main, signal.SIGTERM)
+        while _at_work:  # it ends the pass in order, then it is idle
+            time.sleep(0.1)
+        signal.pthread_kill(main, signal.SIGTERM)
 
 
 def _call(

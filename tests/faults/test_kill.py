@@ -11,9 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import workers
 from fault_table import FaultTable
 from kills import IN_FLIGHT, kill_and_resume
 from paintings import write_paintings
+from promise import check
 
 RunFile = Callable[..., Path]
 
@@ -34,6 +36,29 @@ def test_two_hundred_kills_on_one_shard(run_file: RunFile, table: FaultTable, co
     assert kills == 200
     name = f"200 random SIGKILLs, {count} worker{'s' * (count > 1)}, 1 shard"
     table.keep(name, outcome, kills, redone=IN_FLIGHT)
+
+
+@pytest.mark.faults
+def test_the_killed_parent_of_a_worker_process(run_file: RunFile, table: FaultTable) -> None:
+    file = run_file(12, execution={"shard_size": 12, "recycle_after": 100})
+    trace, log = file.parent / "trace", file.parent / "log"
+    env = {"EPA_FAULTS_TRACE": str(trace), "EPA_FAULTS_SLOW": "0.3", "EPA_FAULTS_LONG": "1"}
+    parent = workers.start(file, log=log, **env)
+    end = time.monotonic() + 60
+    while not trace.exists() or trace.read_text().count("\n") < 2:
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.01)
+    child = int(trace.read_text().split()[1])
+    assert child != parent.pid
+    parent.kill()
+    parent.join()
+    assert workers.ended(workers.start(file, log=log, **env)) == 0, log.read_text()
+    table.keep("SIGKILL of a worker process's parent", check(file, trace), 1, redone=IN_FLIGHT)
+    # It may finish what it is at; after that nobody wants it, nor the memory it holds.
+    end = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists():
+        assert time.monotonic() < end, "the worker process stays behind for ever"
+        time.sleep(0.1)
 
 
 @pytest.mark.slow
