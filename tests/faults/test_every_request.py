@@ -13,7 +13,8 @@ from object_server import S3Server
 from paintings import write_run_file
 from promise import Outcome, check
 
-WORKS = 2
+WORKS = 3
+IN_FLIGHT = 1 + 1  # one in the model, one in the queue behind it
 RunFile = Callable[..., Path]
 KEEP = {"cached": {}, "uncached": {"keep": []}}
 
@@ -28,7 +29,7 @@ def die_at_each(
         while True:
             home = folder / f"{number}-{after}"
             home.mkdir()
-            settings = {"execution": {"shard_size": WORKS, **keep}}
+            settings = {"execution": {"shard_size": WORKS, "queue_depth": 1, **keep}}
             file = write_run_file(home, WORKS, place(home.name), **settings)
             trace = home / "trace"
             log = home / "log"
@@ -48,7 +49,9 @@ def die_at_each(
 def test_some_local_calls(tmp_path: Path, table: FaultTable, keep: str) -> None:
     outcomes, deaths = die_at_each(tmp_path, lambda name: "out", KEEP[keep], step=7)
     assert deaths >= 8
-    table.keep(f"SIGKILL at every 7th storage call, disk, {keep}", outcomes, deaths, redone=WORKS)
+    table.keep(
+        f"SIGKILL at every 7th storage call, disk, {keep}", outcomes, deaths, redone=IN_FLIGHT
+    )
 
 
 @pytest.mark.faults
@@ -57,7 +60,7 @@ def test_some_local_calls(tmp_path: Path, table: FaultTable, keep: str) -> None:
 def test_all_local_calls(tmp_path: Path, table: FaultTable, keep: str) -> None:
     outcomes, deaths = die_at_each(tmp_path, lambda name: "out", KEEP[keep], step=1)
     assert deaths >= 60
-    table.keep(f"SIGKILL at each storage call, disk, {keep}", outcomes, deaths, redone=WORKS)
+    table.keep(f"SIGKILL at each storage call, disk, {keep}", outcomes, deaths, redone=IN_FLIGHT)
 
 
 @pytest.mark.faults
@@ -67,4 +70,4 @@ def test_all_s3_calls(tmp_path: Path, table: FaultTable, s3: S3Server, keep: str
     bucket = s3.bucket()
     outcomes, deaths = die_at_each(tmp_path, lambda name: f"{bucket}/{name}", KEEP[keep], step=1)
     assert deaths >= 60
-    table.keep(f"SIGKILL at each storage call, S3, {keep}", outcomes, deaths, redone=WORKS)
+    table.keep(f"SIGKILL at each storage call, S3, {keep}", outcomes, deaths, redone=IN_FLIGHT)
