@@ -23,7 +23,8 @@ _HOPELESS_TYPES = (
 )
 _HOPELESS_NAMES = {"NoCredentialsError", "PartialCredentialsError", "ParamValidationError"}
 _HOPELESS_NAMES |= {"ClientAuthenticationError", "DefaultCredentialsError", "TokenRetrievalError"}
-_HOPELESS_NAMES |= {"CredentialUnavailableError", "InvalidURL", "ProfileNotFound"}
+_HOPELESS_NAMES |= {"CredentialUnavailableError", "ProfileNotFound", "InvalidURL"}
+_HOPELESS_NAMES |= {"OfflineModeIsEnabled"}  # of the hub, by its own variable
 # Clients raise their own exceptions beside OSError for what the network did.
 _CLIENTS = {"botocore", "aiobotocore", "aiohttp", "s3fs", "gcsfs", "google", "azure", "adlfs"}
 _CLIENTS |= {"requests", "urllib3", "http", "httpx", "httpcore", "huggingface_hub"}
