@@ -119,5 +119,5 @@ def test_bookkeeping_costs_three_requests_a_work(
     share = bookkeeping / works
     how = "named one by one" if env else "quick"
     table.notes.append(f"bookkeeping requests per work ({works} works, {how}): {share:.2f}")
-    assert share <= 3, proxy.requests
+    assert share <= 3, dict(proxy.requests)
     assert check(file).faults() == {}
