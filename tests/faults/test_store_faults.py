@@ -103,12 +103,16 @@ def test_the_store_goes_away_and_comes_back(
 
 
 @pytest.mark.parametrize(
-    "env",
-    [{}, pytest.param({"EPA_FAULTS_LONG": "1"}, marks=pytest.mark.faults)],
+    ("env", "most"),
+    [
+        ({}, 3),
+        # The most there can be: each work is named by itself in its lease, in both passes.
+        pytest.param({"EPA_FAULTS_LONG": "1"}, 4, marks=pytest.mark.faults),
+    ],
     ids=["quick works", "works named one by one"],
 )
-def test_bookkeeping_costs_three_requests_a_work(
-    run_file: RunFile, table: FaultTable, s3: S3Server, env: dict[str, str]
+def test_bookkeeping_costs_few_requests_a_work(
+    run_file: RunFile, table: FaultTable, s3: S3Server, env: dict[str, str], most: int
 ) -> None:
     works = 96
     file = run_file(works, s3.bucket() + "/out", execution={"shard_size": 48})
@@ -119,5 +123,5 @@ def test_bookkeeping_costs_three_requests_a_work(
     share = bookkeeping / works
     how = "named one by one" if env else "quick"
     table.notes.append(f"bookkeeping requests per work ({works} works, {how}): {share:.2f}")
-    assert share <= 3, dict(proxy.requests)
+    assert share <= most, str(proxy.requests)
     assert check(file).faults() == {}
