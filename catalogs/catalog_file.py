@@ -81,7 +81,8 @@ def parse_catalog(data: bytes, path: str | Path) -> pa.Table:
 
     try:
         table = pq.read_table(pa.BufferReader(data))
-    except pa.ArrowException as error:
+        table.validate(full=True)  # a damaged file may hold texts that are none
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{path}: this is no readable Parquet file: {reason}") from error
     return _checked(table, str(path))

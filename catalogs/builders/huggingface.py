@@ -138,7 +138,7 @@ def _file_rows(
 
     try:
         parquet = pq.ParquetFile(source.open(file), pre_buffer=False)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{file}: this Parquet file cannot be read: {reason}") from error
     schema = parquet.schema_arrow

@@ -98,7 +98,7 @@ def _holds_images(location: str) -> bool:
         if "://" not in location:
             return any(is_image(field.type) for field in pq.read_schema(location))
         return any(is_image(field.type) for field in _url_schema(location))
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, UnicodeError):
         return False  # the builder says what is wrong with it
 
 

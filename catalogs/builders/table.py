@@ -113,7 +113,8 @@ def read_any(location: str) -> tuple[list[str], Iterator[dict[str, Any]]]:
             rows = list(_json_lines(data, location))
             return list(dict.fromkeys(name for row in rows for name in row)), iter(rows)
         table = _read_parquet(data, location) if suffix == ".parquet" else _read_csv(data)
-    except (pa.ArrowException, UnicodeError) as error:
+        table.validate(full=True)  # a damaged file may hold texts that are none
+    except (pa.ArrowException, OSError, UnicodeError, RecursionError) as error:
         reason = printable(" ".join(str(error).split()))
         raise ConfigError(f"{location}: the table cannot be read: {reason}") from error
     names = table.column_names
@@ -209,8 +210,11 @@ def existing_catalog(location: str, most: int | None = None) -> pa.Table | None:
         return None
     try:
         data = _read(location, most)
+    except TooManyBytes:
+        return None
+    try:
         schema = pq.read_schema(io.BytesIO(data))
-    except (pa.ArrowException, TooManyBytes):
+    except (pa.ArrowException, OSError, UnicodeError):  # damaged: reading the rows says how
         return None
     if VERSION_KEY not in (schema.metadata or {}) and set(schema.names) != set(SCHEMA.names):
         return None
