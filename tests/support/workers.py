@@ -19,7 +19,8 @@ ROOT = SUPPORT.parent.parent
 LATE = ("epa_core.awakening", "epa_core.models.preview", "epa_core.proxies.preview")
 LATE += ("epa_core.metrics.quality", "epa_core.media.video", "epa_core.media.gif")
 LATE += ("catalogs.store_local", "catalogs.store_remote", "s3fs", "diffusers", "scipy.ndimage")
-LATE += ("flows.collection", "flows.report", "flows.server")
+LATE += ("flows.collection", "flows.report", "flows.server", "epa_core.loading")
+LATE += ("pyarrow.compute", "pyarrow.csv", "pyarrow.parquet")
 VERBS = ("get", "put", "create", "list", "delete", "head")
 
 

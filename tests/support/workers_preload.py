@@ -1,5 +1,6 @@
 """Loaded once, in the process that the workers of the fault tests are forked from."""
 
+import gc
 import importlib
 
 import torch
@@ -13,3 +14,7 @@ import flows.cli  # noqa: E402, F401
 
 for name in LATE:
     importlib.import_module(name)
+importlib.import_module("PIL.Image").init()
+# A collection in a child would otherwise touch, and so copy, every page of what is loaded here.
+gc.collect()
+gc.freeze()
