@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fault_table import FaultTable
 from malformed import NEIGHBOURS, malformed
 
 from catalogs.codes import CODES, kind
@@ -46,7 +48,9 @@ def test_they_are_many() -> None:
     assert len({name.rpartition(".")[2] for name in malformed()}) >= 9
 
 
-def test_every_work_has_exactly_one_state(result: dict[str, Any]) -> None:
+def test_every_work_has_exactly_one_state(result: dict[str, Any], table: FaultTable) -> None:
+    states = Counter(work["status"] for work in result["works"])
+    table.count("malformed pictures", len(result["names"]), states)
     assert sorted(work["item_id"] for work in result["works"]) == sorted(result["names"])
 
 

@@ -61,6 +61,12 @@ class FaultTable:
             if redone is not None:
                 assert outcome.redone <= redone * faults / len(several), outcome
 
+    def count(self, scenario: str, works: int, states: Mapping[str, int]) -> None:
+        """Note a scenario of which only the works' states are known."""
+        done, ended = states.get("done", 0), sum(states.values())
+        counts = (works, works - done, done, ended - done, works - ended, 0, 0, 0)
+        self.rows.append((scenario, *map(str, counts), "-"))
+
     def text(self) -> str:
         """The table as aligned text."""
         rows = [COLUMNS, *self.rows]
