@@ -1,5 +1,7 @@
 """Errors of the method: what can go wrong with one painting, or with a pipeline as such."""
 
+from typing import Any
+
 
 class ItemError(Exception):
     """One painting cannot be finished; every other painting can.
@@ -13,6 +15,10 @@ class ItemError(Exception):
         self.code = code
         self.message = message
         self.stage = stage
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It travels between processes."""
+        return type(self), (self.code, self.message), {"stage": self.stage}
 
 
 class UnsupportedError(ValueError):

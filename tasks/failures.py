@@ -41,6 +41,10 @@ class BrokenAccelerator(RunStopped):
         super().__init__(message)
         self.code = code
 
+    def __reduce__(self) -> tuple[type[BrokenAccelerator], tuple[str, str]]:
+        """It travels between processes."""
+        return type(self), (self.code, str(self))
+
 
 class FailureWatch:
     """Looks at how the works of one run end, and stops a run that goes wrong.

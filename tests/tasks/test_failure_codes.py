@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -147,6 +148,15 @@ def test_what_an_error_means(error: Exception, code: str) -> None:
     judged = as_item_error(error, "prepare")
     assert (judged.code, judged.stage) == (code, "prepare")
     assert out_of_memory(error) == (code in {"cuda_oom", "host_oom"})
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ItemError("numeric", "no numbers", stage="animate"), BrokenAccelerator("cuda_assert", "gone")],
+)
+def test_failures_travel_between_processes(error: ItemError | BrokenAccelerator) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
 
 
 @pytest.mark.parametrize("kind", ["store_5xx", "store_timeout", "dns", "store_error", "new one"])
