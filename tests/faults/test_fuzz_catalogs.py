@@ -30,7 +30,7 @@ from tasks.collection import Collection
 SHORT = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
-LONG = settings(max_examples=2_000, deadline=None, suppress_health_check=list(HealthCheck))
+LONG = settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
 
 NASTY = [
     "", " ", ".", "..", "../../x", "/", "a/b", "a\\b", "C:\\con", "nul", "~", "\0", "a\0b", "\n",
