@@ -14,8 +14,10 @@ from catalogs.addresses import PROTOCOLS, store_name
 from catalogs.clients import open_filesystem
 from catalogs.credentials import redact
 from catalogs.errors import ConfigError
+from catalogs.storage import current
 from catalogs.store import ObjectInfo, Store, unless_missing
 
+_SLOWEST = 1 << 20  # bytes a second that any line bears
 # The in-memory filesystem tests before it writes, so its creates are made atomic here.
 _MEMORY = threading.RLock()
 
@@ -87,19 +89,26 @@ class RemoteStore(Store):
     def _put(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
         self._make_folder(path)
         with self._guard:
-            self.fs.pipe_file(self._full(path), data, **self._headers(path, content_type))
+            self._pipe(path, data, content_type)
 
     def _create(self, path: str, data: bytes, content_type: str | None, durable: bool) -> None:
         self._make_folder(path)
         try:
             with self._guard:
-                named = self._headers(path, content_type)
-                self.fs.pipe_file(self._full(path), data, mode="create", **named)
+                self._pipe(path, data, content_type, mode="create")
         except OSError as error:
             # Some gateways answer "invalid" where S3 says that the precondition failed.
             if error.errno == errno.EINVAL and self.head(path) is not None:
                 raise FileExistsError(path) from error
             raise
+
+    def _pipe(self, path: str, data: bytes, content_type: str | None, **mode: str) -> None:
+        named = self._headers(path, content_type)
+        self.fs.pipe_file(self._full(path), data, **mode, **named, **self._limit(len(data)))
+
+    def _limit(self, size: int) -> dict[str, float]:
+        """The client's argument for the seconds that writing so many bytes may take."""
+        return {}
 
     def _make_folder(self, path: str) -> None:
         if not self._in_memory:
@@ -141,6 +150,10 @@ class CloudStore(RemoteStore):
 
     def _make_folder(self, path: str) -> None:
         pass
+
+    def _limit(self, size: int) -> dict[str, float]:
+        # aiohttp forgets its own time-out once a server has said "100 Continue".
+        return {"timeout": current().timeout + size / _SLOWEST}
 
     def _headers(self, path: str, content_type: str | None) -> dict[str, Any]:
         kind = content_type or headers.content_type(path)

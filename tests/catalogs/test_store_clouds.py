@@ -248,7 +248,7 @@ def test_a_silent_store_is_a_timeout(cloud: Any, store: Store, proxy: ScriptedPr
         settings |= reach or cloud.settings_at(proxy.url)
     configure(Storage.model_validate(settings))
     silent = Store.open(store.url)
-    proxy.every = Fault(silent=1.5, passed_on=True)
+    proxy.every = Fault(silent=8, passed_on=True)
     for act in (
         lambda: silent.get("a"),
         lambda: silent.put("a", b""),
@@ -260,7 +260,7 @@ def test_a_silent_store_is_a_timeout(cloud: Any, store: Store, proxy: ScriptedPr
         with pytest.raises(StoreError) as caught:
             act()
         assert caught.value.kind == "store_timeout"
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 4
     assert len(proxy.take()) == 5
 
 

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -84,6 +85,7 @@ class Azurite:
 
     def __enter__(self) -> Self:
         wait_for(self.port, self._process)
+        forget_clients()
         return self
 
     def __exit__(
@@ -131,6 +133,7 @@ class GoogleEmulator:
 
     def __enter__(self) -> Self:
         self._server.start()
+        forget_clients()
         return self
 
     def __exit__(
@@ -148,6 +151,17 @@ class GoogleEmulator:
         asked = requests.post(f"{self.url}/storage/v1/b", json={"name": name}, timeout=10)
         asked.raise_for_status()
         return f"gs://{name}"
+
+
+def forget_clients() -> None:
+    """Let clients look at the environment anew: fsspec keeps them by their arguments alone."""
+    for module, name in (
+        ("s3fs", "S3FileSystem"),
+        ("adlfs", "AzureBlobFileSystem"),
+        ("gcsfs.core", "GCSFileSystem"),
+    ):
+        if module in sys.modules:
+            getattr(sys.modules[module], name).clear_instance_cache()
 
 
 CLOUDS: dict[str, type[Any]] = {"s3": Moto, "az": Azurite, "gs": GoogleEmulator}
