@@ -5,7 +5,7 @@
     catalog     build and plan the WikiArt lists (needs EPA_WIKIART=folder of the ArtGAN lists)
     again       a second run of a finished collection of 10,000 works
     nothing-to-do  the same of 100,000 works on S3: requests over the wire, seconds
-    kills       SIGKILL at 30 random moments of a 60-work run
+    kills       SIGKILL at 30 random moments of a 180-work run
     same        one painting, many ways: the same frames
     paper-model the paper's model through the line against one process per painting; its memory,
                 attention and compilation

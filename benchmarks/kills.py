@@ -1,4 +1,4 @@
-"""SIGKILL at 30 random moments of a 60-work run."""
+"""SIGKILL at 30 random moments of a 180-work run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import kills
 import yaml
 from paintings import TINY, write_paintings
 
-WORKS, KILLS = 60, 30
+WORKS, KILLS = 180, 30
 
 
 def run(folder: Path) -> list[tuple[str, str, str]]:

@@ -21,8 +21,8 @@ RunFile = Callable[..., Path]
 
 
 def test_twelve_kills_of_three_workers_on_one_shard(run_file: RunFile, table: FaultTable) -> None:
-    file = run_file(12, execution={"shard_size": 12})
-    outcome, kills = kill_and_resume(file, 12, seed=0, count=3)
+    file = run_file(60, execution={"shard_size": 60})
+    outcome, kills = kill_and_resume(file, 12, seed=0, count=3, slow=0.02)
     assert kills >= 10
     table.keep("12 random SIGKILLs, 3 workers, 1 shard", outcome, kills, redone=IN_FLIGHT)
 
@@ -31,8 +31,8 @@ def test_twelve_kills_of_three_workers_on_one_shard(run_file: RunFile, table: Fa
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_two_hundred_kills_on_one_shard(run_file: RunFile, table: FaultTable, count: int) -> None:
-    file = run_file(160, execution={"shard_size": 160})
-    outcome, kills = kill_and_resume(file, 200, seed=count, count=count, slow=0.2)
+    file = run_file(1200, execution={"shard_size": 1200})
+    outcome, kills = kill_and_resume(file, 200, seed=count, count=count, slow=0.02)
     assert kills == 200
     name = f"200 random SIGKILLs, {count} worker{'s' * (count > 1)}, 1 shard"
     table.keep(name, outcome, kills, redone=IN_FLIGHT)
