@@ -100,7 +100,7 @@ class Plan:
         }
 
 
-def plan_key(works: Iterable[Work]) -> str:
+def key_of_works(works: Iterable[Work]) -> str:
     """Name of a plan: hash of its works' keys in the order of their item ids."""
     state = hashlib.blake2b(b"epa1/plan\0", digest_size=KEY_BYTES)
     pairs = sorted((work.item_id, work.key) for work in works)
@@ -114,6 +114,7 @@ def make_plan(
     *,
     shard_size: int,
     max_attempts: int = 3,
+    plan_key: str | None = None,
     material_of: Callable[[Work], Mapping[str, Any]],
     varied: Collection[str] = (),
 ) -> Plan:
@@ -123,6 +124,7 @@ def make_plan(
     `material_of` gives a work's key material, flat and JSON-able; it is called for changed works
     only. Fields named "stage.field" are settings of the run: their values are shown. `varied` are
     the fields in which works of one item differ: what differs in one of them is no change.
+    `plan_key` is the plan's name where it has another than the hash of its works' keys.
     """
     decisions = [_decide(work, ledger, max_attempts) for work in works]
     unknown = [i for i, (reason, _) in enumerate(decisions) if reason == NEW]
@@ -143,7 +145,7 @@ def make_plan(
     }
     shards = {name: group for name, group in todo.items() if group}
     return Plan(
-        plan_key=plan_key(works),
+        plan_key=plan_key or key_of_works(works),
         total=len(works),
         items=len(items),
         reasons=tuple(reasons),

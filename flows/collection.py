@@ -54,6 +54,7 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> Collectio
         raise ConfigError(f"{source}: there are no pictures here.")
     works = chosen_works(run, result.table)
     collection = Collection(run, store, works)  # a wrong filter or model ends here, likewise
+    _ = collection.works  # and so does a text that cannot enter a key
     store.check_writable()
     flat = _flat(tree)
     settings = ", ".join(f"{name}={flat[name]}" for name in sorted(kept) if name in flat)

@@ -52,7 +52,7 @@ class Summary:
     def finished(cls, collection: Collection, seal: Mapping[str, Any]) -> Self:
         """The summary of a plan that was already sealed."""
         return cls(
-            works=len(collection.works),
+            works=sum(seal["counts"].values()),
             items=collection.table.num_rows,
             counts=dict(seal["counts"]),
             codes=dict(seal.get("codes", {})),

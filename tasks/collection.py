@@ -13,10 +13,10 @@ from catalogs import crashes
 from catalogs.cache import Cache
 from catalogs.catalog import open_source, select
 from catalogs.ended import ended
+from catalogs.keys import KEY_BYTES, canonical_json
 from catalogs.leases import Lease, Leases
 from catalogs.ledger import Ledger, finished, load
 from catalogs.plan import PendingWork, Plan, Work, make_plan
-from catalogs.plan import plan_key as key_of_plan
 from catalogs.prompts import assign_prompts
 from catalogs.shards import ShardId
 from catalogs.storage import configure
@@ -43,8 +43,9 @@ class Collection:
 
     ``table`` is the selected catalog with prompts, ``works`` one Work per row and cell of the
     run's matrix (one cell without a matrix); those of a row are neighbours, and cells that make
-    the same of it are one work. The ledger is read at the first look at ``plan``;
-    `finished_summary` answers "nothing to do" with one request.
+    the same of it are one work. ``plan_key`` names all that the works' keys are made of; its seals
+    say what is finished. Keys are made and the ledger is read at the first look at ``plan``;
+    `finished_summary` answers "nothing to do" without either, by one request.
     """
 
     def __init__(self, run: RunConfig, store: Store, table: pa.Table, plan_key: str | None = None):
@@ -55,11 +56,7 @@ class Collection:
         self.chains = [KeyChain(self.cells[0].recipe)]
         for cell in self.cells[1:]:
             self.chains.append(self.chains[-1].under(cell.recipe))
-        with paused_collector():
-            self._key_rows: list[dict[str, Any]] = table.select(list(COLUMNS)).to_pylist()
-            self.works = list(_works(self.chains, self._key_rows))
-        # Names this very set of works and keys; its seals say what is finished.
-        self.plan_key = plan_key or key_of_plan(self.works)
+        self.plan_key = plan_key or inputs_key(self.chains, table)
         self.leases = Leases(store, self.plan_key, run.execution.lease_seconds)
         self.leftovers = False  # whether the shard opened last has records not yet sealed
         self.on_record: Callable[[str], None] = lambda status: None
@@ -78,6 +75,18 @@ class Collection:
         """A part of an opened collection, in another process; the plan it belongs to is named."""
         configure(run.storage, run.execution.protocols, own=run.output)
         return cls(run, Store.open(run.output), table, plan_key)
+
+    @cached_property
+    def _key_rows(self) -> list[dict[str, Any]]:
+        with paused_collector():
+            rows: list[dict[str, Any]] = self.table.select(list(COLUMNS)).to_pylist()
+        return rows
+
+    @cached_property
+    def works(self) -> list[Work]:
+        """Every work with its keys. Raises ConfigError for texts that cannot enter a key."""
+        with paused_collector():
+            return list(_works(self.chains, self._key_rows))
 
     def finished_summary(self) -> Mapping[str, Any] | None:
         """What the whole plan came to, if it is sealed: one request."""
@@ -99,6 +108,7 @@ class Collection:
         return make_plan(
             self.works,
             self.ledger,
+            plan_key=self.plan_key,
             shard_size=self.shard_size,
             max_attempts=self.run.execution.max_attempts,
             material_of=self.material,
@@ -214,6 +224,19 @@ class Collection:
     def _aspects(self) -> list[float]:
         sizes = self.table.select(["width", "height"]).to_pylist()
         return [(s["width"] or 0) / (s["height"] or 1) for s in sizes]
+
+
+def inputs_key(chains: Sequence[KeyChain], table: pa.Table) -> str:
+    """Name of a plan: hash of all that its keys are made of, which is quicker than making them.
+
+    Equal inputs have equal keys. Different ones may, too: then all is found done by its keys.
+    """
+    state = hashlib.blake2b(b"epa1/inputs\0", digest_size=KEY_BYTES)
+    for chain in chains:
+        state.update(f"{canonical_json(chain.constants)}\0".encode())
+    for name in COLUMNS:
+        state.update(f"{name}\0{table[name].to_pylist()!r}\0".encode(errors="surrogatepass"))
+    return state.hexdigest()
 
 
 def _works(chains: Sequence[KeyChain], rows: Iterable[Mapping[str, Any]]) -> Iterator[Work]:

@@ -132,6 +132,11 @@ class KeyChain:
         facts |= self.own(row)
         return facts | self._settings
 
+    @property
+    def constants(self) -> dict[str, Any]:
+        """All that enters the keys beside the rows."""
+        return {**self._settings, "per_work": list(self.recipe.card.per_work)}
+
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """The part of the material that all works share."""

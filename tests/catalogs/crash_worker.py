@@ -16,7 +16,7 @@ import pyarrow.parquet  # noqa: F401 - as above
 from catalogs import paths
 from catalogs.keys import digest_bytes
 from catalogs.ledger import finished, load, seal_all, seal_leftovers, seal_shard
-from catalogs.plan import PendingWork, Work, make_plan, plan_key
+from catalogs.plan import PendingWork, Work, key_of_works, make_plan
 from catalogs.records import Output, Record, commit
 from catalogs.store import ObjectInfo, Store
 from catalogs.store_local import LocalStore
@@ -85,7 +85,7 @@ def perform(store: Store, shard_id: str, pending: PendingWork) -> Record:
 
 def run(store: Store, works: Sequence[Work] = WORKS, *, backwards: bool = False) -> Iterator[int]:
     """Do all that is missing; yields after each step, so that two runs can be interleaved."""
-    name = plan_key(works)
+    name = key_of_works(works)
     if finished(store, name):
         return
     ledger = load(store)

@@ -20,7 +20,7 @@ from crash_worker import DIED, SHARD_SIZE, WORKS, perform, run
 from catalogs import paths
 from catalogs.keys import digest_bytes
 from catalogs.ledger import finished, load, seal_leftovers
-from catalogs.plan import Work, make_plan, plan_key
+from catalogs.plan import Work, key_of_works, make_plan
 from catalogs.records import from_table
 from catalogs.shards import partition
 from catalogs.store import Store
@@ -44,7 +44,7 @@ def check(store: Store, works: list[Work] = WORKS, wasted: int | None = None) ->
             data = store.get(output.path)
             assert data is not None
             assert (digest_bytes(data), len(data)) == (output.sha256, output.bytes)
-    name = plan_key(works)
+    name = key_of_works(works)
     assert finished(store, name)
     shards = set(partition([work.item_id for work in works], SHARD_SIZE))
     assert sealed_shards(store, name) <= shards  # those done under an earlier plan need no seal

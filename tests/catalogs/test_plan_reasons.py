@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from catalogs.errors import ConfigError
 from catalogs.keys import StageKeyer
 from catalogs.ledger import Ledger
-from catalogs.plan import Plan, Work, make_plan, plan_key
+from catalogs.plan import Plan, Work, key_of_works, make_plan
 from catalogs.records import Record, to_parquet, to_table
 from catalogs.shards import partition
 
@@ -226,13 +226,13 @@ def test_the_estimate_counts_the_stages_to_redo() -> None:
 def test_the_plan_key_names_the_works_and_nothing_else() -> None:
     items = ["a", "b", "c"]
     base = Collection(*items)
-    key = plan_key(base.works)
-    assert plan_key(list(reversed(base.works))) == key
+    key = key_of_works(base.works)
+    assert key_of_works(list(reversed(base.works))) == key
     assert base.plan(Ledger(), shard_size=1, max_attempts=9).plan_key == key
     assert base.plan(Ledger([], [base.record(0)])).plan_key == key
     others = [Collection(*items, encode__fps=9), Collection("a", "b"), Collection(*items, "d")]
-    assert len({key, *(plan_key(other.works) for other in others)}) == 4
-    assert plan_key([]) != key
+    assert len({key, *(key_of_works(other.works) for other in others)}) == 4
+    assert key_of_works([]) != key
 
 
 def test_an_empty_plan_and_a_wrong_size() -> None:

@@ -6,12 +6,14 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from local_runner import run_locally
 from paintings import painting, tiny_run, write_paintings
 
 from catalogs.keys import digest_bytes
 from tasks.collection import Collection
+from tasks.keychain import KeyChain
 
 torch = pytest.importorskip("torch")
 torch.set_num_threads(1)
@@ -212,3 +214,31 @@ def test_a_given_proxy_is_used_and_a_missing_one_is_recorded(tmp_path: Path) -> 
     summary, _ = run_locally(run)
     assert summary.counts == {"done": 1, "failed": 1}
     assert summary.codes == {"no_proxy": 1}
+
+
+def test_a_plan_is_named_by_all_that_its_keys_are_made_of(tmp_path: Path) -> None:
+    run = tiny_run(write_paintings(tmp_path / "in", 4), tmp_path / "out")
+    first = Collection.open(run)
+    again = Collection(run, first.store, pa.concat_tables([first.table[:1], first.table[1:]]))
+    assert again.plan_key == first.plan_key == first.plan.plan_key  # however it lies in memory
+    changed = {
+        "row": {"where": "title <> 'Work 1'"},
+        "prompt": {"prompts": {"text": "waves"}},
+        "setting": {"encode": {"fps": 5}},
+        "seed": {"seed": 1},
+        "matrix": {"matrix": {"variant": ["baseline", "V+S"]}},
+    }
+    names = {
+        name: Collection.open(tiny_run(tmp_path / "in", tmp_path / "out", **settings)).plan_key
+        for name, settings in changed.items()
+    }
+    assert len({first.plan_key, *names.values()}) == 1 + len(changed)
+    runtime = tiny_run(tmp_path / "in", tmp_path / "out", execution={"shard_size": 1})
+    assert Collection.open(runtime).plan_key == first.plan_key
+
+
+def test_nothing_to_do_makes_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tiny_run(write_paintings(tmp_path / "in", 2), tmp_path / "out")
+    run_locally(run)
+    monkeypatch.setattr(KeyChain, "keys", lambda *_: pytest.fail("keys were made"))
+    assert Collection.open(run).finished_summary() is not None
