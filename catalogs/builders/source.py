@@ -13,7 +13,7 @@ from catalogs.builders.folder import build_folder
 from catalogs.builders.huggingface import build_huggingface
 from catalogs.builders.table import SUFFIXES, build_table, existing_catalog, is_image, pass_on
 from catalogs.builders.wikiart import build_wikiart
-from catalogs.credentials import ADVICE, holds_credentials, redact
+from catalogs.credentials import ADVICE, SUSPICIOUS, holds_credentials, redact
 from catalogs.errors import ConfigError
 from catalogs.validation import BuildResult, ValidationReport
 
@@ -37,8 +37,7 @@ def _refuse_credentials(table: pa.Table) -> None:
     import pyarrow.compute as pc
 
     for column in ("image_uri", "proxy_uri", "mask_uri"):
-        # The few that can hold any: a user's name, or a query.
-        suspects = table.filter(pc.match_substring_regex(table[column], "://[^/]*@|[?]"))
+        suspects = table.filter(pc.match_substring_regex(table[column], SUSPICIOUS))
         for work, uri in zip(*(suspects[name].to_pylist() for name in ("id", column)), strict=True):
             if holds_credentials(uri):
                 raise ConfigError(

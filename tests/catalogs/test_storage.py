@@ -8,9 +8,12 @@ from typing import Any
 
 import fsspec
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from catalogs import storage
 from catalogs.addresses import check_address
+from catalogs.builders.source import _refuse_credentials
 from catalogs.catalog import build_source, open_source, read_catalog, write_catalog
 from catalogs.credentials import holds_credentials, redact
 from catalogs.errors import ConfigError
@@ -64,6 +67,10 @@ def test_other_mistakes_are_said_as_ever(tree: dict[str, Any], message: str) -> 
 
 
 ADDRESSES = [
+    f"s3://KEY:{SECRET}/rest+of/it=@bucket/x",
+    f"gs://KEY:12/{SECRET}@bucket/x",
+    f"https://KEY:/{SECRET}@host:9000/x",
+    f"s3://{SECRET}/rest@bucket/x",
     f"s3://KEY:{SECRET}@bucket/x",
     f"s3://{SECRET}@bucket/x",
     f"s3://bucket/x?X-Amz-Signature={SECRET}&X-Amz-Date=1",
@@ -105,11 +112,36 @@ def test_a_catalog_with_such_an_address_is_refused(address: str, tmp_path: Path)
     [
         *("s3://bucket/what?.jpg", "/pictures/a?sig=1.jpg", "abfs://box@account.dfs.x/a"),
         *("hf://gpt2@main/x", "hf://datasets/o/n@v1/x", "s3://bucket/mail@host:1/x"),
-        "parquet://s3://b/x#row_group=1&row=2&column=key",
+        *("s3://bucket/a@b.jpg", "gs://bucket/A/b:c@d", "az://box/a@b", "abfs://box@acc.x/a@b:c"),
+        *(
+            "https://host:8080/a@b",
+            "https://host:8080?a@b",
+            "http://[::1]:80/a@b",
+            "https://h/a:b@c",
+        ),
+        "s3://arn:aws:s3:eu-north-1:123:accesspoint/museum/a@b.jpg",
+        *("parquet://s3://b/x#row_group=1&row=2&column=key", "parquet://s3://b/x@y.parquet#row=2"),
     ],
 )
 def test_innocent_addresses_are_no_credentials(address: str) -> None:
     assert not holds_credentials(address)
+
+
+AWS_SECRETS = st.text("ABCXYZabcxyz0189/+=", min_size=16, max_size=40)
+
+
+@given(st.sampled_from(["s3", "S3", "s3a", "gs", "gcs", "az", "abfs", "https"]), AWS_SECRETS)
+def test_no_secret_hides_behind_its_slashes(scheme: str, secret: str) -> None:
+    """But for those that begin as a port or another address does, where URLs have these."""
+    if scheme == "https":
+        assume(not secret.startswith("//") and not secret.partition("/")[0].isdigit())
+    address = f"{scheme}://AKIAIOSFODNN7EXAMPLE:{secret}@bucket/out"
+    assert holds_credentials(address)
+    assert redact(f"put to '{address}' failed") == f"put to '{scheme}://***@bucket/out' failed"
+    table = table_from_rows([{"id": "a", "image_uri": address}])
+    with pytest.raises(ConfigError, match="image_uri of 'a' holds credentials") as caught:
+        _refuse_credentials(table)
+    assert secret not in str(caught.value)
 
 
 def test_texts_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,16 +152,29 @@ def test_texts_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
         "AccountName=x;AccountKey=abcdef==;EndpointSuffix=y",
         "{'aws_secret_access_key': 'abcdef'}",
         "Authorization: Bearer abcdef",
+        "Authorization: Basic YWJjOmFiYw==",
+        "Basic dXNlcjphYmM=",
+        "connect(key='K', secret_key='ab/abc+=', secret='abcdef')",
+        "{'secret_key': 'x abcdef', \"token\": \"abc, abc\"}",
+        "AZURE_STORAGE_ACCOUNT_KEY=abc/abc==;x",
+        "client_secret: abcdef",
+        "password=abc",
         "s3://user:abcdef@host",
+        "s3://AKIA:abc/abc@host",
     ]
     for text in texts:
         shown = redact(text)
         assert "abc" not in shown
         assert SECRET not in shown
         assert "***" in shown
-    assert redact("get of a/b in s3://bucket/out failed: 404") == (
-        "get of a/b in s3://bucket/out failed: 404"
-    )
+    for innocent in (
+        "get of a/b in s3://bucket/out failed: 404",
+        "basic authentication failed",
+        "Unexpected token: }",
+        "get of https://host:8080/mail@host",
+        "the secret of the sea: key=a1b2",
+    ):
+        assert redact(innocent) == innocent
 
 
 def test_settings_become_fsspecs_own() -> None:
