@@ -24,8 +24,8 @@ UNKNOWN = {"name": "torch", "skip_reason": "Dependency not found on PyPI: torch 
         ([{**CLEAN, "vulns": [MENDED]}], 1, "numpy 2.0: CVE-1, mended by 2.1"),
         ([{**CLEAN, "vulns": [OPEN]}], 0, "numpy 2.0: CVE-2, mended by nothing yet"),
         ([CLEAN, UNKNOWN], 0, "no answer for 1: torch"),
-        ([UNKNOWN, UNKNOWN], 0, "NOT AUDITED"),
-        (None, 0, "NOT AUDITED"),
+        ([UNKNOWN, UNKNOWN], 3, "NOT AUDITED"),
+        (None, 3, "NOT AUDITED"),
     ],
 )
 def test_what_the_audit_says(dependencies: Any, code: int, said: str, tmp_path: Path) -> None:
