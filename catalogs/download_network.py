@@ -19,6 +19,12 @@ MAX_ADDRESSES = 4  # of one host that are tried
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")  # parsers disagree on what these mean in a URL
+# Services that a cloud's machines alone can ask, and that tell them secrets. Private or not, whoever
+# lists pictures must not have them asked.
+_HOST_SERVICES = {
+    "169.254.169.254": "metadata and credentials of a machine in AWS, Azure and Google Cloud",
+    "168.63.129.16": "Azure's host of a machine: settings, certificates, DNS; a public address",
+}
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # `%` stays: what is quoted already is not quoted twice.
 _PATH, _QUERY = "/%:@!$&'()*+,;=~-._[]", "/?%:@!$&'()*+,;=~-._[]"
@@ -133,6 +139,8 @@ def is_public(address: str) -> bool:
             ip = ip.ipv4_mapped
         elif ip in _NAT64:
             ip = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    if str(ip) in _HOST_SERVICES:
+        return False
     special = ip.is_multicast or ip.is_reserved or ip.is_unspecified or ip.is_loopback
     return ip.is_global and not (special or ip.is_link_local or ip.is_private)
 
