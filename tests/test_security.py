@@ -9,9 +9,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from catalogs.builders.folder import IMAGE_FORMATS
 from catalogs.catalog import select
 from catalogs.errors import ConfigError
 from catalogs.schema import SCHEMA
+from epa_core.media.images import FORMATS
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("catalogs", "epa_core", "tasks", "flows")
@@ -180,3 +182,16 @@ def test_where_reads_and_writes_nothing(where: str, table: pa.Table, tmp_path: P
 
 def test_where_that_only_looks_dangerous_is_allowed(table: pa.Table) -> None:
     assert select(table, "title <> 'x; COPY catalog TO y' AND id = 'a'").num_rows == 1
+
+
+def test_what_is_read_into_catalogs_is_what_a_run_decodes() -> None:
+    assert IMAGE_FORMATS == FORMATS
+
+
+def test_every_call_of_pillow_says_which_formats_it_may_try() -> None:
+    for package in PACKAGES:
+        for file in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Image.open"):
+                    given = {word.arg for word in node.keywords}
+                    assert "formats" in given, f"{file}:{node.lineno}"

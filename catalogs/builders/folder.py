@@ -34,6 +34,9 @@ IMAGE_SUFFIXES = frozenset(
         ".ppm",
     ]
 )
+# Pillow's names of what may be read here: the formats that a run decodes. Left to itself, Pillow
+# tries every reader it has, some of which start programs.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF", "PPM")
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "catalog.csv")
 PATTERNS = ("artist_title-year", "none")
 # Beside boat.jpg, boat.proxy.jpg is its proxy image and boat.mask.png where it may move.
@@ -286,7 +289,9 @@ def _probe(file: BinaryIO) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file) as image:
+            Image.init()  # a Pillow built without one of the codecs does not know its name
+            known = [name for name in IMAGE_FORMATS if name in Image.OPEN]
+            with Image.open(file, formats=known) as image:
                 width, height = image.size
                 if image.getexif().get(_ORIENTATION_TAG) in (5, 6, 7, 8):
                     width, height = height, width

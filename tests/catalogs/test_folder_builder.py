@@ -68,6 +68,21 @@ def test_unreadable_images_keep_a_row(tmp_path):
     assert any("ignored" in name and n == 2 for name, n in result.report.counts.items())
 
 
+@pytest.mark.parametrize("other", ["EPS", "ICO", "TGA", "PCX"])
+def test_formats_that_no_run_decodes_are_not_read(tmp_path, other):
+    draw(tmp_path / "whole.jpg")
+    draw(tmp_path / "disguised.jpg", format=other)
+    result = build_folder(tmp_path)
+    assert by_name(result)["disguised.jpg"]["image_format"] is None
+    assert result.report.flagged["unreadable"] == 1
+
+
+def test_a_two_picture_jpeg_is_read(tmp_path):
+    beside = Image.new("RGB", (320, 300))
+    draw(tmp_path / "two.jpg", format="MPO", save_all=True, append_images=[beside])
+    assert by_name(build_folder(tmp_path))["two.jpg"]["width"] == 320
+
+
 def test_a_bomb_keeps_a_row(tmp_path, monkeypatch):
     draw(tmp_path / "a.png", size=(400, 400))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
