@@ -19,7 +19,8 @@ class Sources:
     """The objects a ledger was read from, and what the newest HEAD says of the others.
 
     `files` are tables that were read, `parts` those among them that no snapshot covers, `manifest`
-    all there is in that folder, `records` the leftover ones, damaged ones included.
+    all there is in that folder, `records` the leftover ones, damaged ones included, `wishes` those
+    for works to be done again.
     """
 
     files: tuple[str, ...] = ()
@@ -28,6 +29,7 @@ class Sources:
     records: tuple[str, ...] = ()
     covered: Mapping[str, str] = field(default_factory=dict)
     """Objects a snapshot made superfluous -> when (UTC text)."""
+    wishes: tuple[str, ...] = ()
 
 
 class Ledger:
