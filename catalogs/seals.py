@@ -2,19 +2,21 @@
 
 Order of writing: part, seal, then the records are deleted. Whatever is missing after a crash, the
 records or the part are there, and sealing again gives the same part. Two workers that seal one
-shard write the same part, or two parts that the ledger merges.
+shard write the same part, or two parts that the ledger merges. A record's name that came free may
+hold a slower worker's result later, so only what still is as it went into the part is deleted.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple, Self
 
-from catalogs import documents, paths
+from catalogs import documents, leases, paths
 from catalogs.errors import StoreError
 from catalogs.facts import Ledger
 from catalogs.keys import digest_bytes
+from catalogs.loading import read_all
 from catalogs.records import Record, parse, to_parquet, to_table, utc_now
 from catalogs.rows import Row
 from catalogs.shards import same_branch
@@ -22,22 +24,17 @@ from catalogs.store import Store
 
 
 def seal_shard(
-    store: Store,
-    plan_key: str,
-    shard_id: str,
-    records: Iterable[Record],
-    *,
-    merge_leftovers: bool = False,
+    store: Store, plan_key: str, shard_id: str, records: Iterable[Record] = ()
 ) -> dict[str, Any]:
-    """Seal a shard whose works all have a record; give back the seal. Three requests.
+    """Seal a shard whose works all have a record; give back the seal. Four requests.
 
-    `records` are all records of the shard under this plan that are not in a part yet;
-    `merge_leftovers` adds those found in the store (one listing, one request each).
+    `records` are those under this plan that the caller holds; all others found in the shard go
+    along (two requests each).
     """
-    facts = {record.path: record for record in records}
-    if merge_leftovers:
-        facts = {**_read_records(store, shard_id, facts), **facts}
-    rows = sorted(facts.values(), key=lambda r: (r.item_id, r.key, r.attempt, r.to_bytes()))
+    held = list(records)
+    found = _Found.of(store, shard_id, held)
+    known = {row.to_bytes(): row for row in [*held, *found.records()]}.values()
+    rows = sorted(known, key=lambda r: (r.item_id, r.key, r.attempt, r.to_bytes()))
     part = write_part(store, shard_id, rows)
     seal = {
         "plan_key": plan_key,
@@ -49,21 +46,37 @@ def seal_shard(
     path = paths.seal(plan_key, shard_id)
     if not store.create(path, documents.encode(seal), documents.TYPE):
         seal = _amend(store, path, seal)
-    store.delete(facts)
+    store.delete(found.unchanged(store))
     return seal
 
 
 def seal_leftovers(
-    store: Store, plan_key: str, ledger: Ledger, *, skip: Collection[str] = ()
+    store: Store,
+    plan_key: str,
+    ledger: Ledger,
+    *,
+    skip: Collection[str] = (),
+    lease_seconds: float = 600,
 ) -> int:
     """Seal the records a crash left behind; give back how many shards had any.
 
-    `skip` names shards whose leftovers the caller has sealed along with new records.
+    `ledger` only tells where to look: it may be as old as the run. `skip` names shards whose
+    leftovers the caller has sealed along with new records; those on the branch of a shard that a
+    living worker holds are that worker's to seal.
     """
-    shards = {name: facts for name, facts in ledger.leftovers.items() if name not in skip}
-    for shard_id, records in shards.items():
-        seal_shard(store, plan_key, shard_id, records)
-    return len(shards)
+    shards = [name for name in ledger.leftovers if name not in skip]
+    if not shards:
+        return 0
+    busy = [holder.shard_id for holder in leases.holders(store, lease_seconds)]
+    shards = [name for name in shards if not any(same_branch(name, other) for other in busy)]
+    # One listing: many of these shards may have been sealed since.
+    listed = {
+        parsed[0] for i in store.list(paths.RECORDS) if (parsed := paths.parse_record(i.path))
+    }
+    left = [name for name in shards if name in listed]
+    for shard_id in left:
+        seal_shard(store, plan_key, shard_id)
+    return len(left)
 
 
 def write_part(store: Store, shard_id: str, rows: list[Record]) -> str | None:
@@ -76,14 +89,34 @@ def write_part(store: Store, shard_id: str, rows: list[Record]) -> str | None:
     return path
 
 
-def _read_records(store: Store, shard_id: str, known: Mapping[str, Record]) -> dict[str, Record]:
-    """Read the shard's records that are not known yet; damaged ones do not count."""
-    found = {}
-    for info in store.list(paths.records(shard_id)):
-        record = None if info.path in known else parse(store.get(info.path) or b"")
-        if record is not None:
-            found[info.path] = record
-    return found
+class _Found(NamedTuple):
+    """Records that lie in a shard: those the caller holds, and what was read of the others."""
+
+    held: list[str]
+    read: Mapping[str, bytes]
+
+    @classmethod
+    def of(cls, store: Store, shard_id: str, records: Iterable[Record]) -> Self:
+        """List a shard's records and read those not held; another size tells another record."""
+        sizes = {record.path: len(record.to_bytes()) for record in records}
+        listed = store.list(paths.records(shard_id))
+        held = [info.path for info in listed if sizes.get(info.path) == info.size]
+        others = [info.path for info in listed if sizes.get(info.path) != info.size]
+        read = zip(others, read_all(store, others), strict=True)
+        return cls(held, {path: data for path, data in read if data is not None})
+
+    def records(self) -> list[Record]:
+        """Those that were read; damaged ones do not count."""
+        return [record for data in self.read.values() if (record := parse(data)) is not None]
+
+    def unchanged(self, store: Store) -> list[str]:
+        """Paths of those that a part now has and that are as they were; one request for each read.
+
+        Damaged ones stay.
+        """
+        whole = [path for path, data in self.read.items() if parse(data) is not None]
+        again = zip(whole, read_all(store, whole), strict=True)
+        return [*self.held, *(path for path, data in again if data == self.read[path])]
 
 
 def _counts(rows: Iterable[Record]) -> dict[str, int]:
@@ -120,10 +153,13 @@ def seal_all(
     counts: Mapping[str, int],
     *,
     codes: Mapping[str, int] | None = None,
-) -> dict[str, Any]:
-    """Declare the plan finished. One request.
+    ledger: Ledger | None = None,
+) -> dict[str, Any] | None:
+    """Declare the plan finished; None where it is not, as somebody asked for more. Two requests.
 
-    `counts` (works by status) and `codes` (failures by code) are kept in the seal.
+    `counts` (works by status) and `codes` (failures by code) are kept in the seal. A wish that
+    `ledger`, from which they are, does not know yet may have opened the plan before it was sealed:
+    then the seal goes again. One written later opens the plan itself.
     """
     seal = {
         "plan_key": plan_key,
@@ -131,7 +167,13 @@ def seal_all(
         "codes": dict(codes or {}),
         "sealed_at": utc_now(),
     }
-    store.create(paths.seal_all(plan_key), documents.encode(seal), documents.TYPE)
+    path = paths.seal_all(plan_key)
+    store.create(path, documents.encode(seal), documents.TYPE)
+    if ledger is not None:
+        wishes = {info.path for info in store.list(paths.RETRIES)}
+        if not wishes <= set(ledger.sources.wishes):
+            store.delete([path])
+            return None
     return seal
 
 

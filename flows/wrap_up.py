@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from catalogs.gallery import write_gallery
 from catalogs.ledger import compact, seal_all, seal_leftovers
 from tasks.collection import Collection
 from tasks.runfile import dump_run, parse_run
+
+log = logging.getLogger("epa")
 
 _PARTS = 8  # manifest parts that a compaction is worth: it rewrites every row
 
@@ -67,7 +70,13 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
     store, run = collection.store, collection.run
     # Shards that had work were sealed with all their records; a crash may have left others'.
     skip = set(collection.plan.shards)
-    seal_leftovers(store, collection.plan_key, collection.ledger, skip=skip)
+    seal_leftovers(
+        store,
+        collection.plan_key,
+        collection.ledger,
+        skip=skip,
+        lease_seconds=run.execution.lease_seconds,
+    )
     compact(store, least=_PARTS)
     planned = collection.plan.summary()
     remaining = collection.replan()
@@ -86,7 +95,9 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
     # A failure that may pass keeps the plan open: more attempts may be allowed any time.
     retryable = any(row.retryable for row in rows if row.status != "done")
     if not remaining.shards and not retryable:
-        seal_all(store, collection.plan_key, counts, codes=summary.codes)
+        key, codes = collection.plan_key, summary.codes
+        if seal_all(store, key, counts, codes=codes, ledger=ledger) is None:
+            log.warning("works were asked for anew at this very moment; run again to make them")
     # Deaths of works that came through after all are of no use any more.
     crashes.forget(store, collection.deaths.keys() & {r.key for r in rows if r.status == "done"})
     refresh_gallery(collection, summary.seconds)

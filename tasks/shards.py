@@ -65,9 +65,7 @@ def animate(run: RunConfig, shard_id: str) -> dict[str, int]:
             return {**counts, HELD: 1}
         # The first pass, or a run that died, may have left records: they belong to the shard.
         if shards or collection.leftovers:
-            seal_shard(
-                collection.store, collection.plan_key, shard_id, records, merge_leftovers=True
-            )
+            seal_shard(collection.store, collection.plan_key, shard_id, records)
         return dict(counts)
 
 
