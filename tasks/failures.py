@@ -6,7 +6,7 @@ import errno
 import hashlib
 import logging
 import traceback
-from collections import Counter
+from collections import Counter, deque
 
 from catalogs.codes import CODES, kind, retried
 from catalogs.errors import ConfigError, StoreError, TooManyBytes
@@ -59,7 +59,8 @@ class FailureWatch:
         self._pass = ""
         self._done = 0
         self._codes: Counter[str] = Counter()
-        self._in_a_row: list[str] = []  # what failed since the last success
+        # What failed since the last success, as far back as anybody looks.
+        self._in_a_row: deque[str] = deque(maxlen=SAME_FAULT)
 
     def begin(self, name: str) -> None:
         """The pass of that name goes on with another shard, or begins."""
@@ -81,7 +82,7 @@ class FailureWatch:
 
     def _check_repetition(self, error: ItemError) -> None:
         common = kind(error.code) == "transient" or error.code == "unexpected"
-        same = self._in_a_row[-SAME_FAULT:]
+        same = self._in_a_row
         if common and len(same) == SAME_FAULT and len(set(same)) == 1:
             again = "the next run" if retried(error.code) else "`epa retry`"
             raise RepeatedFault(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections import Counter
 from pathlib import Path
@@ -117,3 +118,13 @@ def test_without_a_ratio_nothing_stops() -> None:
     watch = FailureWatch(None)
     for _ in range(500):
         watch.failed(ItemError("too_small", "x"))
+
+
+def test_a_watch_stays_small_however_many_fail() -> None:
+    """It travels with every shard."""
+    watch, sizes = FailureWatch(None), []
+    for _ in range(2):
+        for _ in range(1000):
+            watch.failed(ItemError("too_small", "x"))
+        sizes.append(len(pickle.dumps(watch)))
+    assert sizes[1] < sizes[0] + 100
