@@ -160,7 +160,12 @@ class Fetcher:
                 raise
 
         try:
-            return retries.attempt(once, f"fetching {url}", backoff=self.limits.backoff)
+            return retries.attempt(
+                once,
+                f"fetching {url}",
+                backoff=self.limits.backoff,
+                tries=self.limits.retries + 1,
+            )
         except StoreError as error:
             raise Unavailable("unreachable", str(error)) from error
 

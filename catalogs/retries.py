@@ -45,15 +45,16 @@ def attempt(
     backoff: float = BACKOFF,
     before: Callable[[], object] | None = None,
     store: str | None = None,
+    tries: int = TRIES,
 ) -> T:
     """Do one request, again after errors that may pass.
 
-    Five times in all, or, with the name of a `store` behind a network, until it has been away for
-    the set patience, at the pace it bears. Errors of `expected` types, StoreError and mistakes in
+    So many `tries` in all, or, with the name of a `store` behind a network, until it has been away
+    for the set patience, at the pace it bears. Errors of `expected` types, StoreError and mistakes in
     code come through as they are; what the storage raises beside becomes a StoreError that says
     `what` failed. `before` is called before each try.
     """
-    course = _Course(what, backoff, store)
+    course = _Course(what, backoff, store, tries)
     while True:
         left = course.turn()
         if before is not None:
@@ -82,10 +83,11 @@ def attempt(
 class _Course:
     """The tries of one request: how many, since when, and how long until the next."""
 
-    def __init__(self, what: str, backoff: float, store: str | None) -> None:
+    def __init__(self, what: str, backoff: float, store: str | None, tries: int) -> None:
         self.what = what
         self.backoff = backoff
         self.store = store
+        self.most = tries
         self.pace: Pace | None = pace_of(store) if store else None
         self.tries = 0
         self.since: dict[bool, float] = {}  # throttled or not -> when that began
@@ -108,7 +110,7 @@ class _Course:
             return None
         wait = random.uniform(0, min(self.backoff * 2 ** (self.tries - 1), LONGEST))  # noqa: S311
         if self.store is None:
-            return None if self.tries >= TRIES else wait
+            return None if self.tries >= self.most else wait
         now = time.monotonic()
         limit = _patience * (THROTTLED if slow else 1)
         over = self.since.setdefault(slow, now) + limit

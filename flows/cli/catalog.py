@@ -58,7 +58,7 @@ def download(
     limit: Annotated[int | None, typer.Option(help="at most this many works", min=1)] = None,
     workers: Annotated[int, typer.Option(help="pictures at a time", min=1, max=64)] = 4,
     per_host: Annotated[int, typer.Option(help="connections to one host", min=1, max=64)] = 2,
-    retries: Annotated[int, typer.Option(help="further tries of a picture", min=0, max=4)] = 4,
+    retries: Annotated[int, typer.Option(help="further tries of a picture", min=0)] = 4,
     max_bytes: Annotated[int, typer.Option(help="of one picture", min=1)] = 200_000_000,
     timeout: Annotated[float, typer.Option(help="seconds for one picture", min=0.1)] = 600,
     allow_host: Annotated[

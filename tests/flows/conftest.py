@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from command_line import Answer, caller
+from picture_server import PictureServer, serving
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,10 @@ def epa(
 ) -> Callable[..., Answer]:
     """Calls the command line in this process."""
     return caller(monkeypatch, capsys)
+
+
+@pytest.fixture
+def server() -> Iterator[PictureServer]:
+    """A web server of pictures."""
+    with serving() as running:
+        yield running
