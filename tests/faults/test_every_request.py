@@ -47,10 +47,10 @@ def die_at_each(
 
 @pytest.mark.parametrize("keep", KEEP)
 def test_some_local_calls(tmp_path: Path, table: FaultTable, keep: str) -> None:
-    outcomes, deaths = die_at_each(tmp_path, lambda name: "out", KEEP[keep], step=7)
+    outcomes, deaths = die_at_each(tmp_path, lambda name: "out", KEEP[keep], step=11)
     assert deaths >= 8
     table.keep(
-        f"SIGKILL at every 7th storage call, disk, {keep}", outcomes, deaths, redone=IN_FLIGHT
+        f"SIGKILL at every 11th storage call, disk, {keep}", outcomes, deaths, redone=IN_FLIGHT
     )
 
 
