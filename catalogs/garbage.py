@@ -3,17 +3,20 @@
 What is garbage is judged from facts read after the listing, the leases last but one and the ledger
 last: a worker names its work in its lease, writes the files, commits the record, in this order, so
 a file that is wanted meanwhile is seen in one of the three. Nothing younger than the grace period
-goes, by the store's own clock. Should a worker commit, in the second between the last look and the
-deletion, a file that had lain about for longer than that, its result is declared lost. Temporary
-files stay a day at least, whatever the grace period: a writer may be at them.
+goes, by the store's own clock. Right before the deletion the leases are read again. Should a worker
+name, between that look and the deletion, a work that had files lie about for longer than that, its
+end is waited for, and its result is declared lost. Temporary files stay a day at least, whatever
+the grace period: a writer may be at them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,19 +31,24 @@ from catalogs.rows import PLAIN, Row
 from catalogs.store import ObjectInfo, Store
 from catalogs.store_local import LocalStore
 
-Kind = Literal["videos", "cache", "temporary", "leases", "crashes", "manifest"]
+Kind = Literal["videos", "cache", "temporary", "leases", "crashes", "seals", "manifest"]
 MEANINGS: Mapping[Kind, str] = {
     "videos": "files of results that no record names",
     "cache": "cached results that no present work needs",
     "temporary": "temporary files that killed writers left",
     "leases": "leases that are over",
-    "crashes": "deaths of works that are done",
+    "crashes": "deaths of works that are done or no longer planned",
+    "seals": "seals of other plans",
     "manifest": "parts and snapshots that a newer snapshot covers",
 }
 GRACE = timedelta(days=7)
 _ABANDONED = timedelta(days=1)  # after which no writer is still at a file
+_LONGEST_WAIT = 900.0  # seconds for works that were taken up at the very moment
+_POLL = 5.0  # seconds between two looks at them, at most
 _CACHED = re.compile(rf"{paths.CACHE}/[^/]+/[^/]+/(?P<key>[^/.]+)\.[^/]+")
 _TEMPORARY = re.compile(r"\.tmp-[0-9a-f]{16}")  # as the local store names them
+
+_log = logging.getLogger("epa")
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Garbage:
 
     found: dict[Kind, list[ObjectInfo]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    lease_seconds: float = 600
 
     @property
     def paths(self) -> list[str]:
@@ -90,7 +99,8 @@ def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> G
     holders = _living(store, needs.lease_seconds, now)
     ledger = load(store)
     wanted = _wanted(ledger, needs, holders)
-    garbage = Garbage()
+    busy = {key for holder in holders for key in holder.in_flight}
+    garbage = Garbage(lease_seconds=needs.lease_seconds)
     if wanted.cached is None:
         garbage.notes.append("another run is at work here, so the cache is left alone")
     expired = superfluous(ledger, before)
@@ -99,7 +109,9 @@ def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> G
         "cache": (info for info in listed[paths.CACHE] if _unneeded(info.path, wanted)),
         "temporary": halves,
         "leases": _over(listed[paths.LEASES], listed[paths.SEALS], holders),
-        "crashes": (info for info in listed[paths.CRASHES] if _survived(info.path, ledger)),
+        "crashes": (i for i in listed[paths.CRASHES] if _bygone(i.path, ledger, needs, busy)),
+        # Whoever is at work may want those of another plan; they cost little.
+        "seals": () if holders else _others(listed[paths.SEALS], needs.plan_key),
         "manifest": (info for info in listed[paths.MANIFEST] if info.path in expired),
     }
     garbage.found = {kind: old for kind, infos in kinds.items() if (old := _old(infos, before))}
@@ -113,15 +125,55 @@ def _old(infos: Iterable[ObjectInfo], before: datetime) -> list[ObjectInfo]:
 def remove(store: Store, garbage: Garbage) -> int:
     """Delete what was found; how many results had been committed to it in that very second.
 
-    These are declared lost, so that the next run makes them again.
+    These are declared lost, so that the next run makes them again. What living workers have taken
+    up since it was found is spared, and no longer in `garbage`.
     """
+    _spare(garbage, leases.in_flight(store, garbage.lease_seconds))
     doomed = set(garbage.paths)
     store.delete(doomed)
     files = {path for path in doomed if path.startswith(f"{paths.VIDEOS}/")}
     if not files:
         return 0
+    if not _wait_for(store, files, garbage.lease_seconds):
+        garbage.notes.append(
+            "works are still being made whose files were just removed; see `epa verify` later"
+        )
     harmed = [row for row, outputs in _results(load(store)) if not files.isdisjoint(outputs)]
     return declare_lost(store, harmed, reason="garbage collection")
+
+
+def _spare(garbage: Garbage, busy: Iterable[str]) -> None:
+    """Keep what speaks of works (by key) that are in flight."""
+    short = {key[:12] for key in busy}
+    kept = {
+        kind: [info for info in infos if _key_of(info.path) not in short]
+        for kind, infos in garbage.found.items()
+    }
+    garbage.found = {kind: infos for kind, infos in kept.items() if infos}
+
+
+def _wait_for(store: Store, files: Iterable[str], seconds: float) -> bool:
+    """Wait until no work is in flight that has one of these files; False where that takes long.
+
+    Whoever names its work later than the first look writes its files after they were removed.
+    """
+    keys = {_key_of(path) for path in files}
+    until, pause = time.monotonic() + _LONGEST_WAIT, 0.1
+    while busy := [key for key in leases.in_flight(store, seconds) if key[:12] in keys]:
+        if time.monotonic() >= until:
+            return False
+        _log.info("waiting for %d works that were just taken up", len(busy))
+        time.sleep(pause)
+        pause = min(pause * 2, _POLL)
+    return True
+
+
+def _key_of(path: str) -> str | None:
+    """The first 12 digits of the key that an output or a crash fact is about."""
+    if output := paths.parse_output(path):
+        return output.key
+    key = paths.parse_crash(path)
+    return key and key[:12]
 
 
 def _living(store: Store, seconds: float, now: datetime) -> list[leases.Holder]:
@@ -170,10 +222,18 @@ def _unneeded(path: str, wanted: _Wanted) -> bool:
     return match is not None and wanted.cached is not None and match["key"] not in wanted.cached
 
 
-def _survived(path: str, ledger: Ledger) -> bool:
-    """Whether a work is done whose worker had died."""
-    row = ledger.find(paths.parse_crash(path) or "")
-    return row is not None and row.status == "done"
+def _bygone(path: str, ledger: Ledger, needs: Needs, busy: Collection[str]) -> bool:
+    """Whether a death is that of a worker whose work is done, or planned and made no more."""
+    key = paths.parse_crash(path)
+    if key is None or key in busy:
+        return False
+    row = ledger.find(key)
+    return key not in needs.stages or (row is not None and row.status == "done")
+
+
+def _others(seals: Iterable[ObjectInfo], plan_key: str) -> Iterator[ObjectInfo]:
+    """Seals of other plans: without them such a plan is compared with the ledger once more."""
+    return (info for info in seals if not info.path.startswith(f"{paths.seals(plan_key)}/"))
 
 
 def _over(

@@ -137,10 +137,29 @@ class TestLeases:
         gone = [paths.lease("c" * 32, "s", 0), paths.lease("d" * 32, "s", 0)]
         assert kinds(store) == {"leases": gone}
 
-    def test_deaths_of_works_that_are_done_go(self, store: LocalStore) -> None:
-        crashes.attribute(store, "one", {key_of("sunset"): "sunset", key_of("storm"): "storm"})
+    def test_deaths_of_works_that_are_done_or_not_planned_go(self, store: LocalStore) -> None:
+        items = ("sunset", "storm", "wave", "tide")
+        crashes.attribute(store, "one", {key_of(item): item for item in items})
         age(store, 8)
-        assert kinds(store) == {"crashes": [paths.crash(key_of("sunset"), "one")]}
+        lease = Leases(store, PLAN, 600).acquire("s")
+        assert lease is not None
+        with lease:
+            lease.name({key_of("tide"): "tide"})
+            needs = replace(NEEDS, stages=frozenset({key_of("sunset"), key_of("storm")}))
+            [gone] = find_garbage(store, needs).found.values()
+        expected = [paths.crash(key_of(item), "one") for item in ("sunset", "wave")]
+        assert [info.path for info in gone] == sorted(expected)
+
+    def test_seals_of_other_plans_go_while_nobody_is_at_work(self, store: LocalStore) -> None:
+        for plan in (PLAN, "d" * 32):
+            seal_all(store, plan, {})
+        assert kinds(store) == {}
+        age(store, 8)
+        lease = Leases(store, PLAN, 600).acquire("s")
+        assert lease is not None
+        with lease:
+            assert kinds(store) == {}
+        assert kinds(store) == {"seals": [paths.seal_all("d" * 32)]}
 
 
 def test_what_killed_writers_left_goes(store: LocalStore) -> None:
