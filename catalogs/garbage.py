@@ -108,7 +108,7 @@ def find_garbage(store: Store, needs: Needs, older_than: timedelta = GRACE) -> G
         "videos": (info for info in listed[paths.VIDEOS] if _unnamed(info.path, wanted)),
         "cache": (info for info in listed[paths.CACHE] if _unneeded(info.path, wanted)),
         "temporary": halves,
-        "leases": _over(listed[paths.LEASES], listed[paths.SEALS], holders),
+        "leases": _over(listed[paths.LEASES], holders),
         "crashes": (i for i in listed[paths.CRASHES] if _bygone(i.path, ledger, needs, busy)),
         # Whoever is at work may want those of another plan; they cost little.
         "seals": () if holders else _others(listed[paths.SEALS], needs.plan_key),
@@ -236,24 +236,10 @@ def _others(seals: Iterable[ObjectInfo], plan_key: str) -> Iterator[ObjectInfo]:
     return (info for info in seals if not info.path.startswith(f"{paths.seals(plan_key)}/"))
 
 
-def _over(
-    listed: Iterable[ObjectInfo], seals: Iterable[ObjectInfo], holders: Iterable[leases.Holder]
-) -> Iterator[ObjectInfo]:
-    """Leases that were taken over, and those of plans that are sealed and that nobody holds."""
-    sealed = {info.path for info in seals}
-    held = {(holder.plan_key, holder.shard_id) for holder in holders}
-    listed = list(listed)
-    newest = {info.path for info in leases.newest(listed)}
-    for info in listed:
-        parsed = paths.parse_lease(info.path)
-        if parsed and (info.path not in newest or _ended(parsed, sealed, held)):
-            yield info
-
-
-def _ended(lease: tuple[str, str, int], sealed: set[str], held: set[tuple[str, str]]) -> bool:
-    """Whether a lease's plan is finished and nobody holds it all the same."""
-    plan_key, shard_id, _ = lease
-    return paths.seal_all(plan_key) in sealed and (plan_key, shard_id) not in held
+def _over(listed: Iterable[ObjectInfo], holders: Iterable[leases.Holder]) -> Iterator[ObjectInfo]:
+    """Leases that nobody alive holds."""
+    held = {holder.path for holder in holders}
+    return (i for i in listed if paths.parse_lease(i.path) and i.path not in held)
 
 
 def _halves(store: Store, leases_listed: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:

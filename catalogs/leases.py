@@ -1,10 +1,11 @@
 """Leases: who works on a shard, and on which works. They save work; removing one breaks nothing.
 
-A shard is taken by creating its lease, which the owner rewrites as a heartbeat. One whose owner is
-dead is taken over by creating the next epoch. Dead is an owner on this machine whose process is
-gone; any other once its lease has not been rewritten for the lease time: by the store's own clock,
-or watched by this process, never by comparing the clocks of two machines. Works in flight at a
-death are noted (catalogs.crashes).
+A shard is taken by creating its lease, which the owner rewrites as a heartbeat. Shards of other
+plans that can hold the same works are held by it, too. One whose owner is dead is taken over by
+creating the next epoch. Dead is an owner on this machine whose process is gone; any other once its
+lease has not been rewritten for the lease time: by the store's own clock, or watched by this
+process, never by comparing the clocks of two machines. Works in flight at a death are noted
+(catalogs.crashes).
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ import platform
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
 
 from catalogs import crashes, documents, liveness, paths
 from catalogs.errors import StoreError
 from catalogs.records import utc_now
+from catalogs.shards import same_branch
 from catalogs.store import ObjectInfo, Store
 
 _log = logging.getLogger(__name__)
-_BEATS = 10  # heartbeats in the lease time
+_BEATS = 4  # heartbeats in the lease time
 _TRIES = 20
 
 
@@ -37,11 +38,12 @@ _TRIES = 20
 class Holder:
     """A lease as it was read: the worker (host and process), and its works in flight by key."""
 
-    plan_key: str
     shard_id: str
     epoch: int
+    plan_key: str
     worker: str
     token: str
+    machine: str
     witness: str
     in_flight: Mapping[str, str]
     since: str
@@ -50,7 +52,12 @@ class Holder:
     @property
     def path(self) -> str:
         """Where the lease lies."""
-        return paths.lease(self.plan_key, self.shard_id, self.epoch)
+        return paths.lease(self.shard_id, self.epoch)
+
+    @property
+    def state(self) -> liveness.State:
+        """What can be told from here of the owner's process."""
+        return liveness.state(self.witness, self.machine)
 
 
 class Lease:
@@ -61,12 +68,13 @@ class Lease:
 
     def __init__(self, owner: Leases, shard_id: str, epoch: int, token: str):
         self.shard_id = shard_id
-        self.epoch = epoch
         self.token = token
         self.lost = False  # another worker took this one for dead and took over
+        self._path = paths.lease(shard_id, epoch)
         self._owner = owner
         self._since = utc_now()
         self._in_flight: dict[str, str] = {}
+        self._written = time.monotonic()
         self._writing = threading.Lock()  # or an older heartbeat could follow a newer one
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="lease", daemon=True)
@@ -79,16 +87,16 @@ class Lease:
             self._write()
 
     def release(self) -> None:
-        """Give the shard back. One request."""
+        """Give the shard back. Two requests."""
         self._over.set()
         with self._writing:
-            if not self.lost:
-                self._owner.remove(self.shard_id, self.epoch)
+            if self._mine():
+                self._owner.store.delete([self._path])
 
     def broke(self, reason: str) -> None:
         """Hold against the works in flight that this process cannot go on, then give back."""
         with self._writing:
-            self._owner.attribute(self.shard_id, self.token, self._in_flight, reason)
+            self._owner.attribute(self.token, self._in_flight, reason)
         self.release()
 
     def __enter__(self) -> Self:
@@ -110,90 +118,123 @@ class Lease:
             _log.warning("the lease of shard %s could not be given back", self.shard_id)
 
     def _beat(self) -> None:
-        while not self._over.wait(self._owner.seconds / _BEATS):
+        interval = self._owner.seconds / _BEATS
+        while not self._over.wait(interval):
+            liveness.refresh()
+            if time.monotonic() - self._written < interval:
+                continue  # naming works is a sign of life, too
             with contextlib.suppress(StoreError), self._writing:
                 if self._over.is_set():
                     return
-                if self._owner.store.head(self._owner.path(self.shard_id, self.epoch + 1)):
+                if not self._mine():
                     _log.warning("another worker has taken over shard %s", self.shard_id)
                     self.lost = True
                     return
                 self._write()
 
+    def _mine(self) -> bool:
+        """Whether the lease still stands: who takes over removes it. One request."""
+        data = self._owner.store.get(self._path)
+        return data is not None and self.token in data.decode(errors="replace")
+
     def _write(self) -> None:
         if not (self.lost or self._over.is_set()):
-            path = self._owner.path(self.shard_id, self.epoch)
-            data = _document(self.token, self._in_flight, self._since)
-            self._owner.store.put(path, data, documents.TYPE)
+            data = self._owner.document(self.token, self._in_flight, self._since)
+            self._owner.store.put(self._path, data, documents.TYPE)
+            self._written = time.monotonic()
 
 
 class Leases:
-    """The leases of one plan: taking shards, and finding out which of them others hold."""
+    """Taking the shards of one plan, and finding out which of them others hold."""
 
     def __init__(self, store: Store, plan_key: str, seconds: float):
         self.store = store
         self.plan_key = plan_key
         self.seconds = seconds
         self._watched: dict[str, tuple[datetime | None, float]] = {}
-
-    def path(self, shard_id: str, epoch: int) -> str:
-        """Where a lease of this plan lies."""
-        return paths.lease(self.plan_key, shard_id, epoch)
+        self._clock: tuple[datetime, float] | None = None
 
     def acquire(self, shard_id: str) -> Lease | None:
-        """Take a shard; None while a living worker holds it. One request where nobody did.
+        """Take a shard; None while a living worker holds it or another with the same works.
 
-        What the dead had in flight is noted before anybody can take over from them.
+        What the dead had in flight is noted before anybody can take over from them. Two requests
+        where nobody held it.
         """
         token = secrets.token_hex(8)
         epoch = 0
         for _ in range(_TRIES):
-            if self._create(shard_id, epoch, token):
-                return Lease(self, shard_id, epoch, token)
-            last = next((h for h in self.holders() if h.shard_id == shard_id), None)
-            if last is None:  # given back meanwhile
-                epoch = 0
-                continue
-            if not self._dead(last, self._clock()):
+            mine = self._create(shard_id, epoch, token)
+            standing = self._standing([shard_id], but=paths.lease(shard_id, epoch) if mine else "")
+            if not all(self._dead(holder) for holder in standing):
+                if mine:  # two that come at once see each other: both step back
+                    self.store.delete([paths.lease(shard_id, epoch)])
                 return None
-            _log.warning("%s is dead; its shard %s is taken over", last.worker, shard_id)
-            self.attribute(shard_id, last.token, last.in_flight)
-            liveness.bury(last.witness)
-            epoch = last.epoch + 1
+            for holder in standing:
+                self._bury(holder)
+            if mine:
+                self.store.delete(holder.path for holder in standing)
+                return Lease(self, shard_id, epoch, token)
+            epochs = [holder.epoch for holder in standing if holder.shard_id == shard_id]
+            epoch = max(epochs, default=-1) + 1
         return None
 
-    def busy(self) -> list[Holder]:
-        """Leases that living workers hold. One listing, and one request for each lease."""
-        now = self._clock()
-        return [holder for holder in self.holders() if not self._dead(holder, now)]
+    def busy(self, shard_ids: Iterable[str]) -> dict[str, Holder]:
+        """Which of the shards living workers hold. One listing, and one request for each lease."""
+        wanted = list(shard_ids)
+        living = [holder for holder in self._standing(wanted) if not self._dead(holder)]
+        return {
+            shard_id: holder
+            for holder in living
+            for shard_id in wanted
+            if same_branch(holder.shard_id, shard_id)
+        }
 
-    def holders(self) -> list[Holder]:
-        """Newest lease of each shard, whether its owner lives or not."""
-        found = newest(self.store.list(paths.leases(self.plan_key)))
-        return _read(self.store, found)
+    def attribute(self, death: str, in_flight: Mapping[str, str], reason: str = "") -> None:
+        """Note a death for the works that were in flight, but for those that ended before."""
+        left = dict(in_flight)
+        for info in self.store.list(paths.RECORDS) if left else ():
+            if record := paths.parse_record(info.path):
+                left.pop(record[1], None)
+        crashes.attribute(self.store, death, left, reason)
 
-    def remove(self, shard_id: str, epoch: int) -> None:
-        """Remove a lease and those it took over from, the newest first."""
-        self.store.delete([self.path(shard_id, epoch)])
-        self.store.delete(self.path(shard_id, older) for older in range(epoch))
+    def document(self, token: str, in_flight: Mapping[str, str], since: str) -> bytes:
+        """Write a lease of this process."""
+        return documents.encode(
+            {
+                "plan": self.plan_key,
+                "worker": f"{platform.node()}:{os.getpid()}",
+                "machine": liveness.machine(),
+                "witness": liveness.witness(),
+                "token": token,
+                "in_flight": dict(in_flight),
+                "since": since,
+            }
+        )
+
+    def _standing(self, shard_ids: Iterable[str], but: str = "") -> list[Holder]:
+        """Leases on the branches of some shards, but the one at that path."""
+        wanted = list(shard_ids)
+        listed = [
+            info
+            for info in self.store.list(paths.LEASES)
+            if info.path != but
+            and (name := paths.parse_lease(info.path))
+            and any(same_branch(name[0], shard_id) for shard_id in wanted)
+        ]
+        return _read(self.store, listed)
 
     def _create(self, shard_id: str, epoch: int, token: str) -> bool:
-        path = self.path(shard_id, epoch)
-        if self.store.create(path, _document(token, {}, utc_now()), documents.TYPE):
+        path = paths.lease(shard_id, epoch)
+        if self.store.create(path, self.document(token, {}, utc_now()), documents.TYPE):
             return True
         # The answer to an earlier try may have been lost: then it is ours all the same.
-        with contextlib.suppress(StoreError):
-            return documents.decode(self.store.get(path) or b"{}", path).get("token") == token
-        return False
+        data = self.store.get(path)
+        return data is not None and token in data.decode(errors="replace")
 
-    def _clock(self) -> Callable[[], datetime | None]:
-        """The store's time, asked for once and only if somebody wants it."""
-        return cache(lambda: clock(self.store))
-
-    def _dead(self, holder: Holder, now: Callable[[], datetime | None]) -> bool:
+    def _dead(self, holder: Holder) -> bool:
         """Whether the owner is dead: by its process, else by not having been heard of."""
-        living = liveness.alive(holder.witness) if holder.witness else None
-        if living is False:
+        state = holder.state
+        if state in ("dead", "left"):
             return True
         watched = self._watched.get(holder.path)
         if watched is None or watched[0] != holder.modified:
@@ -201,41 +242,36 @@ class Leases:
         if time.monotonic() - watched[1] >= self.seconds:
             return True
         # A clock that jumps must not make a living neighbour a dead one.
-        return living is None and older_than(holder, now(), self.seconds)
+        return state == "unknown" and older_than(holder, self._now(), self.seconds)
 
-    def attribute(
-        self, shard_id: str, death: str, in_flight: Mapping[str, str], reason: str = ""
-    ) -> None:
-        """Note a death for the works that were in flight, but for those that ended before."""
-        left = dict(in_flight)
-        for info in self.store.list(paths.records(shard_id)) if left else ():
-            if record := paths.parse_record(info.path):
-                left.pop(record[1], None)
-        crashes.attribute(self.store, death, left, reason)
+    def _bury(self, holder: Holder) -> None:
+        """Note what the dead had in flight; one that ended in order could not say so."""
+        if holder.state != "left":
+            _log.warning("%s is dead; its shard %s is free", holder.worker, holder.shard_id)
+            self.attribute(holder.token, holder.in_flight)
+        liveness.bury(holder.witness)
 
-
-def newest(listed: Iterable[ObjectInfo]) -> list[ObjectInfo]:
-    """Of the leases among listed objects the one of the highest epoch, for each plan and shard."""
-    best: dict[tuple[str, str], tuple[int, ObjectInfo]] = {}
-    for info in listed:
-        if parsed := paths.parse_lease(info.path):
-            plan_key, shard_id, epoch = parsed
-            known = best.get((plan_key, shard_id))
-            if known is None or epoch > known[0]:
-                best[plan_key, shard_id] = epoch, info
-    return [info for _, info in best.values()]
+    def _now(self) -> datetime | None:
+        """The store's time: asked for once in the lease time, between by how long that is ago."""
+        known = self._clock
+        if known is None or time.monotonic() - known[1] >= self.seconds:
+            moment = clock(self.store)
+            if moment is None:
+                return None
+            known = self._clock = moment, time.monotonic()
+        return known[0] + timedelta(seconds=time.monotonic() - known[1])
 
 
 def holders(store: Store, seconds: float) -> list[Holder]:
-    """Leases of all plans whose owners seem alive; writes nothing, so when in doubt it is alive."""
-    found = _read(store, newest(store.list(paths.LEASES)))
+    """Leases whose owners seem alive; writes nothing, so when in doubt it is alive."""
+    found = _read(store, store.list(paths.LEASES))
     latest = max((h.modified for h in found if h.modified), default=None)
-    return [
-        holder
-        for holder in found
-        if (liveness.alive(holder.witness) if holder.witness else None) is not False
-        and not older_than(holder, latest, seconds)
-    ]
+    alive = []
+    for holder in found:
+        state = holder.state
+        if state == "alive" or (state == "unknown" and not older_than(holder, latest, seconds)):
+            alive.append(holder)
+    return alive
 
 
 def in_flight(store: Store, seconds: float) -> dict[str, str]:
@@ -266,31 +302,30 @@ def clock(store: Store) -> datetime | None:
 def _read(store: Store, listed: Iterable[ObjectInfo]) -> list[Holder]:
     found = []
     for info in listed:
-        data, parsed = store.get(info.path), paths.parse_lease(info.path)
-        if data is None or parsed is None:  # given back meanwhile
+        parsed = paths.parse_lease(info.path)
+        data = store.get(info.path) if parsed else None
+        if data is None or parsed is None:  # given back meanwhile, or no lease
             continue
         try:
             document: Mapping[str, Any] = documents.decode(data, info.path, in_flight=dict)
         except StoreError as error:  # goes by its age alone
             _log.warning("%s", error)
             document = {"in_flight": {}}
-        texts = (str(document.get(name, "")) for name in ("worker", "token", "witness", "since"))
-        worker, token, witness, since = texts
-        token = token or f"damaged-{parsed[1]}-{parsed[2]}"
+        names = ("plan", "worker", "token", "machine", "witness", "since")
+        plan, worker, token, machine, witness, since = (str(document.get(n, "")) for n in names)
+        token = token or f"damaged-{parsed[0]}-{parsed[1]}"
         in_flight = {str(k): str(v) for k, v in document["in_flight"].items()}
         found.append(
-            Holder(*parsed, worker or "unknown", token, witness, in_flight, since, info.modified)
+            Holder(
+                *parsed,
+                plan,
+                worker or "unknown",
+                token,
+                machine,
+                witness,
+                in_flight,
+                since,
+                info.modified,
+            )
         )
     return found
-
-
-def _document(token: str, in_flight: Mapping[str, str], since: str) -> bytes:
-    return documents.encode(
-        {
-            "worker": f"{platform.node()}:{os.getpid()}",
-            "witness": liveness.witness(),
-            "token": token,
-            "in_flight": dict(in_flight),
-            "since": since,
-        }
-    )

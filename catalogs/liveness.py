@@ -1,8 +1,8 @@
 """Whether a process of this machine is still alive, told by a lock that the kernel frees at death.
 
 Process numbers are used again, differ between containers, and start times move with the clock; a
-lock on a file does none of this. Where the file is not to be seen (another machine or container,
-a cleaned temporary folder) nothing is known.
+lock on a file does none of this. A process that ends in order removes its file; one that is killed
+leaves it unlocked. Of other machines and containers nothing is known.
 """
 
 from __future__ import annotations
@@ -10,16 +10,22 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import platform
 import secrets
 import tempfile
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing is known of anybody there
     fcntl = None  # type: ignore[assignment]
 
+State = Literal["alive", "dead", "left", "unknown"]
 _PREFIX = "epa-alive-"
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NAMESPACE = Path("/proc/self/ns/pid")
 _mine: tuple[int, str] | None = None  # descriptor, path
 
 
@@ -37,6 +43,32 @@ def witness() -> str:
         _mine = handle, path
         atexit.register(_leave, os.getpid(), path)
     return _mine[1] if _mine else ""
+
+
+@cache
+def machine() -> str:
+    """Name of this machine since it was started, and of the container."""
+    parts = [platform.node()]
+    for read in (lambda: _BOOT.read_text().strip(), lambda: str(_NAMESPACE.stat().st_ino)):
+        with contextlib.suppress(OSError):  # there is none but on Linux
+            parts.append(read())
+    return "/".join(parts)
+
+
+def state(path: str, machine_of: str) -> State:
+    """What became of the process with that witness, on the machine it said to be on."""
+    living = alive(path)
+    if living is not None:
+        return "alive" if living else "dead"
+    here = bool(path) and machine_of == machine()
+    return "left" if here and not os.path.lexists(path) else "unknown"
+
+
+def refresh() -> None:
+    """Keep the witness from those who clean the temporary folder of old files."""
+    if _mine is not None:
+        with contextlib.suppress(OSError):
+            os.utime(_mine[1])
 
 
 def alive(path: str) -> bool | None:

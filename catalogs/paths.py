@@ -11,7 +11,7 @@
 | `manifest/snapshots/<seq>.parquet` | all rows so far (compaction) | create-only |
 | `manifest/HEAD/<seq>.json` | which snapshot counts and what it covers | create-only |
 | `seals/<plan_key>/<shard>.json`, `.../ALL.json` | shard, or plan, is finished | create-only |
-| `leases/<plan_key>/<shard>.<epoch>.json` | who works on a shard, and on which works | rewritten |
+| `leases/<shard>.<epoch>.json` | who works on a shard, and on which works | rewritten |
 | `crashes/<key>.<death>.json` | a work was in flight when a worker died | create-only |
 | `retries/<seq>.json` | keys to be tried again: they failed, or files are lost | create-only |
 | `damaged/<path>` | what `epa rebuild` has moved aside | create-only |
@@ -51,7 +51,7 @@ WRITE_CHECK = "runs/write-check"
 _COMPONENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}")
 _RECORD = re.compile(rf"{RECORDS}/(?P<shard>[^/]+)/(?P<key>[^/.]+)\.(?P<attempt>\d+)\.json")
 
-_LEASE = re.compile(rf"{LEASES}/(?P<plan>[^/]+)/(?P<shard>[^/.]+)\.(?P<epoch>\d+)\.json")
+_LEASE = re.compile(rf"{LEASES}/(?P<shard>[^/.]+)\.(?P<epoch>\d+)\.json")
 _OUTPUT = re.compile(
     rf"(?P<folder>{VIDEOS}/[^/]+/(?P<key>[0-9a-f]{{12}})-(?P<digest>[0-9a-f]{{12}}))/(?P<name>[^/]+)"
 )
@@ -169,20 +169,15 @@ def seal_all(plan_key: str) -> str:
     return f"{seals(plan_key)}/ALL.json"
 
 
-def leases(plan_key: str | None = None) -> str:
-    """Folder of all leases, or of one plan's."""
-    return LEASES if plan_key is None else f"{LEASES}/{_component(plan_key)}"
-
-
-def lease(plan_key: str, shard_id: str, epoch: int) -> str:
+def lease(shard_id: str, epoch: int) -> str:
     """Path of the lease of a shard; every taking over has the next epoch (from 0)."""
-    return f"{leases(plan_key)}/{_component(shard_id)}.{epoch}.json"
+    return f"{LEASES}/{_component(shard_id)}.{epoch}.json"
 
 
-def parse_lease(path: str) -> tuple[str, str, int] | None:
-    """Plan key, shard and epoch of a lease's path; None for any other path."""
+def parse_lease(path: str) -> tuple[str, int] | None:
+    """Shard and epoch of a lease's path; None for any other path."""
     match = _LEASE.fullmatch(path)
-    return None if match is None else (match["plan"], match["shard"], int(match["epoch"]))
+    return None if match is None else (match["shard"], int(match["epoch"]))
 
 
 def crash(key: StageKey | str, death: str) -> str:

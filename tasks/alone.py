@@ -7,21 +7,16 @@ own death is noticed and counted like any worker's, whoever finds it.
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from catalogs import crashes
 from catalogs.leases import Lease
 from tasks.commit import commit_quarantine
-from tasks.failures import BrokenAccelerator
+from tasks.failures import BrokenAccelerator, RunStopped
 from tasks.models import release
+from tasks.process import ProcessDied, WorkerProcess
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,19 +31,27 @@ log = logging.getLogger("epa")
 
 
 def do_suspects(collection: Collection, shard: Shard) -> None:
-    """Bring the works to their record that workers died with more than once."""
+    """Bring the works to their record that workers died with more than once.
+
+    Raises RunStopped where a process ends without a word and without a work to blame.
+    """
     if not shard.suspects:
         return
     release()  # two models would not fit on most GPUs
     for job in shard.suspects:
         deaths = job.crashes
         while deaths < SET_ASIDE:
-            log.warning("two workers died with %r; it runs in a process alone", job.work.item_id)
+            log.warning("%d workers died with %r; it runs alone", deaths, job.work.item_id)
             if _in_child(collection, shard, job):
                 shard.counts["alone"] += 1
                 shard.on_record("alone")
                 break
-            deaths = crashes.counts(collection.store)[job.work.key]
+            before, deaths = deaths, crashes.counts(collection.store)[job.work.key]
+            if deaths == before:
+                raise RunStopped(
+                    f"the process for {job.work.item_id!r} ended before it had begun the work; "
+                    "is there memory for it?"
+                )
         else:
             commit_quarantine(shard, job, deaths)
 
@@ -57,53 +60,25 @@ def _in_child(collection: Collection, shard: Shard, job: Job) -> bool:
     """Whether a child process brought the job to its record; a death is noted."""
     table = collection.table.take([job.work.index])
     job = replace(job, work=replace(job.work, index=0))
-    # Spawned: a forked child has neither a working GPU nor its parent's threads.
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    arguments = (collection.run, table, collection.plan_key, shard.shard_id, job)
-    process = context.Process(target=_main, args=(sender, _work, arguments))
-    process.start()
-    sender.close()  # so that the child's death is the end of the pipe
+    process = WorkerProcess()
     try:
-        answer = receiver.recv()
-    except EOFError:
-        with _lease(collection, shard.shard_id, job):  # whoever takes over counts the dead
+        arguments = (collection.run, table, collection.plan_key, shard.shard_id, job)
+        return bool(process.call(_work, *arguments))
+    except ProcessDied:
+        with _lease(collection, job):  # whoever takes over counts the dead
             return False
-    except KeyboardInterrupt:
-        process.terminate()
-        raise
     finally:
-        process.join()
-    if isinstance(answer, Exception):
-        raise answer
-    return bool(answer)
+        process.close()
 
 
-def _lease(collection: Collection, shard_id: str, job: Job) -> Lease:
+def _lease(collection: Collection, job: Job) -> Lease:
     """The lease on one work; waits for a process whose parent died and that is still at it."""
-    name = f"{shard_id}_{job.work.key[:16]}"
-    while (lease := collection.leases.acquire(name)) is None:
+    while (lease := collection.leases.acquire(f"{ONLY}{job.work.key}")) is None:
         time.sleep(_POLL)
     return lease
 
 
-def _main(sender: Connection, work: Callable[..., bool], arguments: tuple[Any, ...]) -> None:
-    """The child process: does its work and says how it went, if anybody is left to be told."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
-    signal.signal(signal.SIGTERM, _interrupt)
-    answer: bool | Exception
-    try:
-        answer = work(*arguments)
-    except KeyboardInterrupt:
-        return
-    except Exception as error:  # noqa: BLE001  # raised by the parent
-        answer = error
-    with suppress(BrokenPipeError):
-        sender.send(answer)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+ONLY = "only-"  # begins the name of a lease on one work; no shard's name does
 
 
 def _work(run: RunConfig, table: pa.Table, plan_key: str, shard_id: str, job: Job) -> bool:
@@ -115,9 +90,11 @@ def _work(run: RunConfig, table: pa.Table, plan_key: str, shard_id: str, job: Jo
     from tasks.second_go import second_go
 
     collection = Collection.of_rows(run, table, plan_key)
-    with _lease(collection, shard_id, job) as lease:
+    with _lease(collection, job) as lease:
+        # Before the model is loaded: that may be what kills, and a death must have a name.
+        lease.name({job.work.key: job.work.item_id})
         attempt = (job.work.key, job.attempt)
-        if ended(collection.store, plan_key, shard_id, [attempt])[0]:
+        if ended(collection.store, shard_id, [attempt])[0]:
             return True
         shard = collection.shard_of(shard_id, job.work.cell, [job], lease)
         try:

@@ -166,8 +166,9 @@ class Collection:
         """
         pending = self._unended(shard_id)
         rows = self.rows([entry.work for entry in pending])
-        if lease is not None and lease.epoch:  # taken over: somebody died since
-            self.__dict__.pop("deaths", None)
+        # Others may have died, and been noticed by others, since the plan was made.
+        if pending:
+            self.deaths = crashes.counts(self.store)
         jobs: dict[int, list[Job]] = {}
         for entry, row in zip(pending, rows, strict=True):
             job = Job(entry.work, row, entry.attempt, entry.stages, self.deaths[entry.work.key])
@@ -182,7 +183,8 @@ class Collection:
     def _unended(self, shard_id: str) -> list[PendingWork]:
         pending = self.plan.shards.get(ShardId(shard_id), [])
         planned = {(entry.work.key, entry.attempt) for entry in pending}
-        over, self.leftovers = ended(self.store, self.plan_key, shard_id, planned)
+        known = set(self.ledger.sources.manifest)
+        over, self.leftovers = ended(self.store, shard_id, planned, known)
         for _ in over:
             self.on_record("recorded")
         return [entry for entry in pending if (entry.work.key, entry.attempt) not in over]

@@ -106,6 +106,8 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
     facts |= {"device": resolve_device(shard.execution.device), "worker": _worker()}
     facts |= {"code_version": _version("epa"), "finished_at": utc_now()}
     facts |= {"started_at": shard.in_flight.started_at(job), "crash_count": job.crashes}
+    if shard.in_flight.lost:
+        return  # who took over does this work, too, and may have sealed it
     stands = commit(shard.store, record_of(shard, job, **facts))
     shard.in_flight.end(job)
     shard.records.append(stands)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from catalogs.leases import Lease
     from tasks.shard import Job
 
-_OFTEN = 5.0  # seconds: named more often than that, more works are named at once
+_OFTEN = 30.0  # seconds: named more often than that, more works are named at once
 _MOST = 16
 
 

@@ -37,18 +37,19 @@ def in_turn(
 def _freed(leases: Leases, held: list[str]) -> list[str]:
     """Wait until some of the shards are not held by a living worker any more."""
     said = False
+    longest = min(leases.seconds / _POLLS, _LONGEST)
     while True:
-        busy = {holder.shard_id: holder for holder in leases.busy()}
+        # First of all: two workers that step back from each other must not meet again at once.
+        time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter
+        busy = leases.busy(held)
         free = [shard_id for shard_id in held if shard_id not in busy]
         if free:
             return free
         if not said:
-            _log.info("waiting for %s", _spelled([busy[shard_id] for shard_id in held]))
+            _log.info("waiting for %s", _spelled(busy))
             said = True
-        longest = min(leases.seconds / _POLLS, _LONGEST)
-        time.sleep(random.uniform(longest / 2, longest))  # noqa: S311 - jitter
 
 
-def _spelled(holders: list[Holder]) -> str:
-    workers = ", ".join(sorted({holder.worker for holder in holders}))
-    return f"{len(holders)} shards that are worked on by {workers}"
+def _spelled(busy: Mapping[str, Holder]) -> str:
+    workers = ", ".join(sorted({holder.worker for holder in busy.values()}))
+    return f"{len(busy)} shards that are worked on by {workers}"

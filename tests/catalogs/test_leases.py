@@ -33,17 +33,23 @@ def elsewhere(
 ) -> None:
     """A lease of a worker on another machine, last heard of ``age`` seconds ago."""
     document = {
+        "plan": PLAN,
         "worker": "far-away:1",
-        "witness": "",
+        "machine": "far-away",
+        "witness": "/tmp/epa-alive-there",
         "token": "there",
         "in_flight": in_flight or {},
         "since": "",
     }
-    path = paths.lease(PLAN, "s0", epoch)
+    path = paths.lease("s0", epoch)
     store.put(path, json.dumps(document).encode())
     assert isinstance(store, LocalStore)
     moment = time.time() - age
     os.utime(store.root / path, (moment, moment))
+
+
+def leased(store: Store) -> list[str]:
+    return [info.path for info in store.list(paths.LEASES)]
 
 
 def worker_that_dies(store: Store, *in_flight: str) -> None:
@@ -65,7 +71,7 @@ def test_a_shard_has_one_worker_until_it_is_given_back(store: Store) -> None:
     assert first is not None
     other = Leases(store, PLAN, HOUR)
     assert other.acquire("s0") is None
-    assert [holder.shard_id for holder in other.busy()] == ["s0"]
+    assert list(other.busy(["s0", "s1"])) == ["s0"]
     assert other.acquire("s1") is not None
     first.release()
     assert other.acquire("s0") is not None
@@ -86,12 +92,12 @@ def test_of_many_at_once_one_gets_the_shard(store: Store) -> None:
     assert sum(lease is not None for lease in got) == 1
 
 
-def test_one_request_takes_a_shard_and_one_gives_it_back(store: Store) -> None:
+def test_two_requests_take_a_shard_and_two_give_it_back(store: Store) -> None:
     lease = Leases(store, PLAN, HOUR).acquire("s0")
     assert lease is not None
-    assert store.counts.total() == 1
-    lease.release()
     assert store.counts.total() == 2
+    lease.release()
+    assert store.counts.total() == 4
     assert store.list(paths.LEASES) == []
 
 
@@ -101,15 +107,19 @@ def test_a_process_that_died_here_is_noticed_at_once(store: Store) -> None:
     assert witness == []  # its process is gone, though the lease is fresh
     lease = Leases(store, PLAN, HOUR).acquire("s0")
     assert lease is not None
-    assert lease.epoch == 1
+    assert leased(store) == [paths.lease("s0", 1)]
     assert crashes.counts(store) == {"aa": 1, "bb": 1}
 
 
 def test_two_successors_count_one_death_once(store: Store) -> None:
     worker_that_dies(store, "aa")
-    holder = Leases(store, PLAN, HOUR).holders()[0]
+    path = paths.lease("s0", 0)
+    document = store.get(path)
     for _ in range(2):
-        Leases(store, PLAN, HOUR).attribute("s0", holder.token, holder.in_flight)
+        lease = Leases(store, PLAN, HOUR).acquire("s0")
+        assert lease is not None
+        lease.release()
+        store.put(path, document or b"")
     assert crashes.counts(store) == {"aa": 1}
 
 
@@ -136,7 +146,7 @@ def test_another_machine_is_believed_dead_after_the_lease_time(store: Store) -> 
     elsewhere(store, age=601, in_flight={"aa": "a"})
     lease = Leases(store, PLAN, 600).acquire("s0")
     assert lease is not None
-    assert lease.epoch == 1
+    assert leased(store) == [paths.lease("s0", 1)]
     assert crashes.counts(store) == {"aa": 1}
 
 
@@ -146,16 +156,16 @@ def test_a_lease_from_the_future_is_watched_until_its_time_is_over(store: Store)
     mine = Leases(store, PLAN, 1)
     assert mine.acquire("s0") is None
     end = time.monotonic() + 5
-    while (lease := mine.acquire("s0")) is None:
+    while mine.acquire("s0") is None:
         assert time.monotonic() < end
         time.sleep(0.1)
-    assert lease.epoch == 1
+    assert leased(store) == [paths.lease("s0", 1)]
 
 
 def test_a_neighbour_is_not_taken_for_dead_because_the_clock_jumped(store: Store) -> None:
     first = Leases(store, PLAN, HOUR).acquire("s0")
     assert first is not None
-    path = store.root / paths.lease(PLAN, "s0", 0)  # type: ignore[attr-defined]  # a folder
+    path = store.root / paths.lease("s0", 0)  # type: ignore[attr-defined]  # a folder
     os.utime(path, (time.time() - 2 * HOUR,) * 2)  # as if now were two hours later
     assert Leases(store, PLAN, HOUR).acquire("s0") is None
 
@@ -175,13 +185,59 @@ def test_who_was_taken_for_dead_learns_it(store: Store) -> None:
     lease = Leases(store, PLAN, 1).acquire("s0")
     assert lease is not None
     elsewhere(store, epoch=1)
+    store.delete([paths.lease("s0", 0)])  # as who takes over does
     end = time.monotonic() + 5
     while not lease.lost:
         assert time.monotonic() < end
         time.sleep(0.05)
     lease.release()
-    # The successor's lease stays.
-    assert [info.path for info in store.list(paths.LEASES)][-1] == paths.lease(PLAN, "s0", 1)
+    assert leased(store) == [paths.lease("s0", 1)]
+
+
+def test_who_was_paused_while_others_came_and_went_learns_it(store: Store) -> None:
+    lease = Leases(store, PLAN, 1).acquire("s0")
+    assert lease is not None
+    elsewhere(store)  # the same name, another owner
+    end = time.monotonic() + 5
+    while not lease.lost:
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    lease.release()
+    assert leased(store) == [paths.lease("s0", 0)]
+
+
+def test_a_higher_epoch_holds_a_shard_though_the_lower_ones_are_gone(store: Store) -> None:
+    elsewhere(store, epoch=3)
+    assert Leases(store, PLAN, 600).acquire("s0") is None
+    assert leased(store) == [paths.lease("s0", 3)]
+
+
+def test_plans_with_other_shards_do_not_do_the_same_works(store: Store) -> None:
+    mine = Leases(store, PLAN, HOUR).acquire("s0")
+    assert mine is not None
+    other = Leases(store, "another", HOUR)
+    for branch in ("s", "s0", "s01"):
+        assert other.acquire(branch) is None
+    assert other.acquire("s1") is not None
+    mine.release()
+    assert other.acquire("s01") is not None
+
+
+def test_deaths_under_another_plan_count(store: Store) -> None:
+    worker_that_dies(store, "aa")
+    assert Leases(store, "another", HOUR).acquire("s01") is not None
+    assert crashes.counts(store) == {"aa": 1}
+    assert leased(store) == [paths.lease("s01", 0)]
+
+
+def test_a_process_that_ended_but_could_not_give_back_blames_nobody(store: Store) -> None:
+    """The store was away: the lease stays with its names, though the process ended in order."""
+    worker_that_dies(store, "aa")
+    path = paths.lease("s0", 0)
+    document = json.loads(store.get(path) or b"")
+    os.unlink(document["witness"])  # as an orderly end does
+    assert Leases(store, PLAN, HOUR).acquire("s0") is not None
+    assert crashes.counts(store) == {}
 
 
 def test_a_lost_answer_does_not_lock_a_worker_out(store: Store) -> None:
@@ -224,7 +280,7 @@ def test_an_orderly_end_blames_nobody(store: Store) -> None:
 
 def test_a_damaged_lease_holds_nobody_up_for_ever(store: Store) -> None:
     elsewhere(store)
-    path = paths.lease(PLAN, "s0", 0)
+    path = paths.lease("s0", 0)
     store.put(path, b"\xff{")
     assert Leases(store, PLAN, 600).acquire("s0") is None
     os.utime(store.root / path, (1, 1))  # type: ignore[attr-defined]  # a folder
@@ -237,7 +293,7 @@ def test_works_in_flight_of_the_living_are_known(store: Store) -> None:
     lease.name({"aa": "a"})
     assert leases.in_flight(store, HOUR) == {"aa": "a"}
     elsewhere(store, epoch=3, in_flight={"bb": "b"})
-    assert leases.in_flight(store, HOUR) == {"bb": "b"}  # the newest epoch counts
+    assert leases.in_flight(store, HOUR) == {"aa": "a", "bb": "b"}
 
 
 def test_what_is_no_witness_says_nothing(tmp_path: Path) -> None:

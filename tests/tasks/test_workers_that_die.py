@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from flows.wrap_up import publish_run
 from tasks import alone, shards
 from tasks.collection import Collection
 from tasks.config import RunConfig
-from tasks.failures import BrokenAccelerator
+from tasks.failures import BrokenAccelerator, RunStopped
 from tasks.in_flight import InFlight
 from tasks.shard import Job, turns
 
@@ -109,9 +110,25 @@ def test_a_child_that_dies_is_the_third_death(
 def _dies(run: RunConfig, table: Any, plan_key: str, shard_id: str, job: Job) -> bool:
     """Take the lease and name the work as the real one does, then be killed."""
     collection = Collection.of_rows(run, table, plan_key)
-    lease = collection.leases.acquire(f"{shard_id}_{job.work.key[:16]}")
+    lease = collection.leases.acquire(f"{alone.ONLY}{job.work.key}")
     assert lease is not None
     lease.name({job.work.key: job.work.item_id})
+    os.kill(os.getpid(), signal.SIGKILL)
+    return True
+
+
+def test_a_child_that_dies_before_its_work_ends_the_run_and_blames_nobody(
+    run: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guilty = items_of(run)[0]
+    collection = blame(run, guilty, deaths=2)
+    monkeypatch.setattr(alone, "_work", _dies_early)
+    with pytest.raises(RunStopped, match="ended before"):
+        run_locally(run)
+    assert sorted(crashes.counts(collection.store).values()) == [2]
+
+
+def _dies_early(*_: Any) -> bool:
     os.kill(os.getpid(), signal.SIGKILL)
     return True
 
@@ -178,9 +195,15 @@ def test_a_worker_that_was_taken_over_from_stops_and_leaves_the_rest(
     whole = PreviewPipeline.__call__
     collection = Collection.open(run)
 
+    calls = []
+
     def taken_over(self: PreviewPipeline, **arguments: Any) -> Any:
-        for lease in held:
-            lease.lost = True
+        calls.append(arguments)
+        if len(calls) == 6:  # in the third work, when the first is recorded
+            while not collection.store.list(paths.RECORDS):
+                time.sleep(0.01)
+            for lease in held:
+                lease.lost = True
         return whole(self, **arguments)
 
     held: list[Any] = []
@@ -196,6 +219,8 @@ def test_a_worker_that_was_taken_over_from_stops_and_leaves_the_rest(
     counts = shards.animate(run, "s")
     assert counts["held"] == 1
     assert 0 < counts["done"] < 6
+    # What was at work when it was noticed is left to the other one, too.
+    assert len(collection.store.list(paths.RECORDS)) == counts["done"]
 
 
 @pytest.mark.parametrize("name", ["check", "draw_proxies", "animate"])
