@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeVar, get_args
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from catalogs.credentials import ADVICE, CREDENTIAL, holds_credentials
 from catalogs.storage import Storage
 from epa_core.cards import ModelCard, model_card, proxy_card
 from epa_core.proxy_cards import proxy_settings
@@ -189,6 +191,13 @@ class RunConfig(Recipe):
     )
     storage: Storage = Storage()
     execution: Execution = Execution()
+
+    @field_validator("catalog", "output")
+    @classmethod
+    def _no_credentials(cls, address: str) -> str:
+        if holds_credentials(address):
+            raise PydanticCustomError(CREDENTIAL, "an address holds credentials; " + ADVICE)
+        return address
 
     @model_validator(mode="before")
     @classmethod

@@ -43,6 +43,7 @@ def _defaults() -> Iterator[None]:
         {"az": {"connection_string": SECRET}},
         {"gs": {"token": SECRET}},
         {"password": SECRET},
+        {"s3": {"endpoint_url": f"https://key:x/{SECRET}@minio:9000"}},
         {"s3": {"endpoint_url": f"https://key:{SECRET}@minio:9000"}},
         {"az": {"endpoint_url": f"https://a.blob.core.windows.net/?sig={SECRET}"}},
     ],
@@ -96,6 +97,14 @@ def test_addresses_with_credentials_are_refused_everywhere(address: str, tmp_pat
         with pytest.raises(ConfigError) as caught:
             use()
         assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["catalog", "output"])
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_a_run_with_such_an_address_is_refused(address: str, field: str) -> None:
+    with pytest.raises(ConfigError, match="holds credentials") as caught:
+        parse_run({"catalog": "c.parquet", "output": "out", field: address})
+    assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
