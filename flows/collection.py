@@ -7,6 +7,7 @@ import os
 import signal
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from flows.console import CONSOLE
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
+from tasks.failures import RunStopped
 from tasks.runfile import load_run_file, parse_run, parse_run_file
 
 if TYPE_CHECKING:
@@ -118,11 +120,28 @@ def run_collection(collection: Collection) -> Summary:
     register(collection)
     with suppress(ValueError):  # not the main thread: whoever runs us deals with signals
         signal.signal(signal.SIGTERM, _interrupt)
+    import httpx
+
     from flows.animate_collection import animate_collection
     from flows.server import start_ephemeral_server
 
     start_ephemeral_server()
-    return Summary(**animate_collection(collection.run))
+    try:
+        return Summary(**animate_collection(collection.run))
+    except httpx.TransportError as error:
+        return _without_server(collection, error)
+
+
+def _without_server(collection: Collection, error: Exception) -> Summary:
+    """What the store says of a run whose Prefect server went away. Raises RunStopped."""
+    done = collection.finished_summary()
+    if done is None:
+        raise RunStopped(
+            f"the Prefect server does not answer any more ({type(error).__name__}); what is "
+            "recorded stays recorded, run the same command again"
+        ) from error
+    log.warning("the Prefect server does not answer any more; it knows nothing of the run's end")
+    return replace(Summary.finished(collection, done), nothing_to_do=False)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -82,7 +81,8 @@ def tell(said: Any) -> None:
     try:
         _send(_SAID, said)
     except OSError:
-        os.kill(os.getpid(), signal.SIGTERM)
+        # To the main thread itself: the signal wakes only the thread that it reaches.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
 def _send(kind: str, value: Any) -> None:
