@@ -236,8 +236,16 @@ def inputs_key(chains: Sequence[KeyChain], table: pa.Table) -> str:
     state = hashlib.blake2b(b"epa1/inputs\0", digest_size=KEY_BYTES)
     for chain in chains:
         state.update(f"{canonical_json(chain.constants)}\0".encode())
-    for name in COLUMNS:
-        state.update(f"{name}\0{table[name].to_pylist()!r}\0".encode(errors="surrogatepass"))
+    columns = {name: table[name].to_pylist() for name in COLUMNS}
+    # Where a picture lies is no matter where its digest is known: a folder can move.
+    known = {"image": columns["image_sha256"]}
+    for kind in ("mask", "proxy"):
+        known[kind] = [dict(extra or ()).get(f"{kind}_sha256") for extra in columns["extra"]]
+    for kind, digests in known.items():
+        uris = zip(columns[f"{kind}_uri"], digests, strict=True)
+        columns[f"{kind}_uri"] = [None if digest else uri for uri, digest in uris]
+    for name, values in columns.items():
+        state.update(f"{name}\0{values!r}\0".encode(errors="surrogatepass"))
     return state.hexdigest()
 
 
