@@ -12,7 +12,9 @@ from local_runner import run_locally
 from paintings import painting, tiny_run, write_paintings
 
 from catalogs.keys import digest_bytes
-from tasks.collection import Collection
+from catalogs.ledger import load
+from tasks import shards
+from tasks.collection import Collection, register
 from tasks.keychain import KeyChain
 
 torch = pytest.importorskip("torch")
@@ -235,6 +237,21 @@ def test_a_plan_is_named_by_all_that_its_keys_are_made_of(tmp_path: Path) -> Non
     assert len({first.plan_key, *names.values()}) == 1 + len(changed)
     runtime = tiny_run(tmp_path / "in", tmp_path / "out", execution={"shard_size": 1})
     assert Collection.open(runtime).plan_key == first.plan_key
+
+
+def test_two_plans_over_one_collection_do_no_work_twice(tmp_path: Path) -> None:
+    """A nightly run that overlaps yesterday's: the catalog has grown in between."""
+    source, out = write_paintings(tmp_path / "in", 6), tmp_path / "out"
+    slow = tiny_run(source, out, execution={"shard_size": 3})
+    yesterday = Collection.open(slow)
+    planned = list(yesterday.plan.shards)  # and then the machine was busy with something else
+    write_paintings(tmp_path / "in", 8)
+    summary, collection = run_locally(tiny_run(source, out, execution={"shard_size": 2}))
+    assert summary.counts == {"done": 8}
+    register(yesterday)
+    assert [shards.animate(slow, shard_id) for shard_id in planned] == [{}] * len(planned)
+    rows = load(collection.store).columns(["key", "attempt"]).to_pylist()
+    assert len(rows) == len({(row["key"], row["attempt"]) for row in rows}) == 8
 
 
 def test_nothing_to_do_makes_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
