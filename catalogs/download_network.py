@@ -19,8 +19,8 @@ MAX_ADDRESSES = 4  # of one host that are tried
 _PORTS = {"http": 80, "https": 443}
 _HOST = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f\\]")  # parsers disagree on what these mean in a URL
-# Services that a cloud's machines alone can ask, and that tell them secrets. Private or not, whoever
-# lists pictures must not have them asked.
+# Services that a cloud's machines alone can ask, and that tell them secrets. Private or not,
+# whoever lists pictures must not have them asked.
 _HOST_SERVICES = {
     "169.254.169.254": "metadata and credentials of a machine in AWS, Azure and Google Cloud",
     "168.63.129.16": "Azure's host of a machine: settings, certificates, DNS; a public address",

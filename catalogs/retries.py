@@ -50,8 +50,8 @@ def attempt(
     """Do one request, again after errors that may pass.
 
     So many `tries` in all, or, with the name of a `store` behind a network, until it has been away
-    for the set patience, at the pace it bears. Errors of `expected` types, StoreError and mistakes in
-    code come through as they are; what the storage raises beside becomes a StoreError that says
+    for the set patience, at the pace it bears. Errors of `expected` types, StoreError and mistakes
+    in code come through as they are; what the storage raises beside becomes a StoreError that says
     `what` failed. `before` is called before each try.
     """
     course = _Course(what, backoff, store, tries)
