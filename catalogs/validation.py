@@ -57,6 +57,10 @@ class ValidationReport:
         if len(kept) < EXAMPLES:
             kept.append(example)
 
+    def first(self, reason: str) -> str:
+        """The first few examples of a reason, on one line."""
+        return "; ".join(printable(text) for text in self.examples.get(reason, [])[:3])
+
     def describe(self, table: pa.Table) -> None:
         """Fill the figures that the finished table gives: rows, null shares, artists, sizes."""
         self.rows_out = table.num_rows
@@ -92,8 +96,7 @@ class ValidationReport:
         out = [f"{self.source}: {self.rows_in} in, {self.rows_out} in the catalog"]
         for heading, counter in (("left out", self.dropped), ("kept, but", self.flagged)):
             for reason, count in counter.most_common():
-                shown = "; ".join(printable(text) for text in self.examples.get(reason, [])[:3])
-                out.append(f"{heading} {reason}: {count} ({shown})")
+                out.append(f"{heading} {reason}: {count} ({self.first(reason)})")
         filled = [
             f"{name} {100 * (1 - share):.0f} %"
             for name, share in self.null_share.items()

@@ -196,7 +196,7 @@ def _set(tree: dict[str, Any], name: str, value: Any) -> None:
 
 def _dropped(report: Any) -> list[str]:
     return [
-        f"left out of the catalog: {count} with {reason.replace('_', ' ')}"
+        f"left out of the catalog: {count} with {reason.replace('_', ' ')} ({report.first(reason)})"
         for reason, count in report.dropped.items()
     ]
 
