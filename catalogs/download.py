@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalogs.addresses import PARQUET, check_address
-from catalogs.builders.folder import MASK_SHA256, PROXY_SHA256
+from catalogs.builders.probing import MASK_SHA256, PROXY_SHA256
 from catalogs.catalog_file import ROW_GROUP
 from catalogs.download_copies import IMAGES, Copies, Copy
 from catalogs.download_fetch import Fetcher

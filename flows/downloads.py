@@ -18,7 +18,7 @@ from rich.progress import (
 )
 
 from catalogs.addresses import check_address
-from catalogs.builders.folder import probe_bytes
+from catalogs.builders.probing import probe_bytes
 from catalogs.catalog import select
 from catalogs.download import CATALOG, FORMATS, LEFT_OUT, Download, Downloaded, Picture
 from catalogs.download_fetch import Fetcher, FetchLimits

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from catalogs.builders.folder import probe_rows
+from catalogs.builders.probing import probe_rows
 from catalogs.catalog_file import write_catalog
 from catalogs.errors import ConfigError
 from catalogs.validation import BuildResult, ValidationReport, finish, printable

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from catalogs.builders.folder import IMAGE_FORMATS
+from catalogs.builders.probing import IMAGE_FORMATS
 from catalogs.catalog import select
 from catalogs.errors import ConfigError
 from catalogs.schema import SCHEMA

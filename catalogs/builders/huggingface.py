@@ -21,6 +21,7 @@ from catalogs.addresses import (
     store_name,
 )
 from catalogs.builders.columns import RowReader, listed, resolve
+from catalogs.builders.listing import Listing
 from catalogs.builders.names import repair_text
 from catalogs.builders.table import is_image
 from catalogs.errors import ConfigError
@@ -38,7 +39,11 @@ _VERSION_MARKS = (
 
 
 def build_huggingface(
-    path: str | Path, *, name: str | None = None, mapping: Mapping[str, str] | None = None
+    path: str | Path,
+    *,
+    name: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    listing: Listing | None = None,
 ) -> BuildResult:
     """Catalog of a Parquet file, or of all below a folder or fsspec URL, with an image column.
 
@@ -46,9 +51,10 @@ def build_huggingface(
     changes when the file is written anew, as the pictures in it may have. ClassLabel numbers
     become their names ("Unknown ..." becomes null); columns of known names fill the catalog's, the
     rest goes to `extra`. Without an id column ids are hf:<name>:<file>:<row>; `name` defaults to
-    the data set's folder. Raises ConfigError where nothing fits.
+    the data set's folder. `listing` is what lies there, where that is known already. Raises
+    ConfigError where nothing fits.
     """
-    source = _Source(str(path))
+    source = _Source(str(path), listing)
     report = ValidationReport(source=str(path))
     dataset = name or source.name
     rows: list[dict[str, Any]] = []
@@ -63,13 +69,17 @@ def build_huggingface(
 class _Source:
     """The Parquet files of a data set, local or behind fsspec, in the order of their names."""
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str, listing: Listing | None = None) -> None:
         self.location = location
         self.is_local = local_path(location) is not None
         self.fs, root = filesystem_of(location)
         self.fs.invalidate_cache()  # a listing kept by this process may be of an earlier build
         try:
-            found = self._try(lambda: self._found(root), "listing")
+            found = (
+                [f"{root.rstrip('/')}/{name}" for name in listing.names]
+                if listing
+                else self._try(lambda: self._found(root), "listing")
+            )
         except (ImportError, ValueError, OSError) as error:
             raise ConfigError(f"{location}: the data set cannot be listed: {error}.") from error
         self.files = sorted(file for file in found if file.endswith(".parquet"))

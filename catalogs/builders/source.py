@@ -9,9 +9,17 @@ from typing import Any
 import pyarrow as pa
 
 from catalogs.addresses import check_address, local_path, open_url
-from catalogs.builders.folder import build_folder
+from catalogs.builders.folder import build_folder, is_image_name
 from catalogs.builders.huggingface import build_huggingface
-from catalogs.builders.table import SUFFIXES, build_table, existing_catalog, is_image, pass_on
+from catalogs.builders.listing import list_store
+from catalogs.builders.table import (
+    SUFFIXES,
+    build_table,
+    existing_catalog,
+    held_by,
+    is_image,
+    pass_on,
+)
 from catalogs.builders.wikiart import build_wikiart
 from catalogs.credentials import ADVICE, SUSPICIOUS, holds_credentials, redact
 from catalogs.errors import ConfigError
@@ -40,9 +48,7 @@ def _refuse_credentials(table: pa.Table) -> None:
         suspects = table.filter(pc.match_substring_regex(table[column], SUSPICIOUS))
         for work, uri in zip(*(suspects[name].to_pylist() for name in ("id", column)), strict=True):
             if holds_credentials(uri):
-                raise ConfigError(
-                    f"{column} of {redact(repr(work))} holds credentials or a signature; {ADVICE}."
-                )
+                raise ConfigError(f"{column} of {redact(repr(work))} {held_by(uri)}; {ADVICE}.")
 
 
 def _build(
@@ -63,7 +69,7 @@ def _build(
             return build_huggingface(location, mapping=mapping, **options)
         return build_table(location if is_url else source, mapping, **options)
     if is_url:
-        return build_huggingface(location, mapping=mapping, **options)
+        return _build_prefix(location, mapping, options)
     if not source.exists():
         raise ConfigError(f"{location}: there is no such folder or file.")
     raise ConfigError(
@@ -85,6 +91,18 @@ def _build_directory(
     if tables and _holds_images(str(tables[0])):
         return build_huggingface(source, mapping=mapping, **options)
     return build_folder(source, mapping=mapping, **options)
+
+
+def _build_prefix(
+    location: str, mapping: Mapping[str, str] | None, options: dict[str, Any]
+) -> BuildResult:
+    """As of a local folder: the Parquet files where they hold images, else the pictures."""
+    listing = list_store(location)
+    tables = [name for name in listing.names if name.endswith(".parquet")]
+    pictures = any(map(is_image_name, listing.names))
+    if tables and (not pictures or _holds_images(listing.place(tables[0]))):
+        return build_huggingface(location, mapping=mapping, listing=listing, **options)
+    return build_folder(location, mapping=mapping, listing=listing, **options)
 
 
 def _holds_images(location: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pyarrow as pa
 
 from catalogs.addresses import PARQUET, absolute, join, local_path
 from catalogs.builders.columns import RowReader, listed, nearest, resolve
-from catalogs.builders.folder import probe_rows
+from catalogs.builders.probing import probe_rows
 from catalogs.catalog_file import parse_catalog
+from catalogs.credentials import ADVICE, HIDDEN, holds_credentials, redact
 from catalogs.errors import ConfigError, StoreError, TooManyBytes
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, VERSION_KEY, conform
@@ -30,6 +32,7 @@ from catalogs.validation import (
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 _DELIMITERS = (",", ";", "\t", "|")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_NAMED = 5  # rows that an error names
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 # Rows turned into Python objects at a time.
 _BATCH = 10_000
@@ -73,7 +76,8 @@ def read_rows(
     """The table's rows with the catalog's columns; relative image paths put below `base`.
 
     With `derive_ids`, rows of a table without an id column get one from the image's path as the
-    table writes it, so that it survives a move of the whole folder.
+    table writes it, so that it survives a move of the whole folder. At its end raises ConfigError
+    where addresses hold credentials, which names the rows: they would enter every record.
     """
     location = str(path)
     names, raw_rows = read_any(location)
@@ -84,8 +88,10 @@ def read_rows(
             f"name one file_name or map image_uri to it{nearest('file_name', names)}."
         )
     reader = RowReader(names, chosen)
-    for raw in raw_rows:
+    refused: list[str] = []
+    for number, raw in enumerate(raw_rows, 1):
         row = reader.read(raw)
+        refused.extend(_held(row, f"row {number}"))
         given = row.get("image_uri")
         if derive_ids and "id" not in chosen and given:
             row["id"] = "table:" + hashlib.sha256(given.encode()).hexdigest()[:16]
@@ -93,6 +99,29 @@ def read_rows(
             if row.get(column):
                 row[column] = _absolute(row[column], base)
         yield row
+    if refused:
+        more = f" ({len(refused)} such addresses in all)" if len(refused) > 1 else ""
+        raise ConfigError(f"{redact(location)}: {'; '.join(refused[:_NAMED])}{more}; {ADVICE}.")
+
+
+def _held(row: Mapping[str, Any], place: str) -> Iterator[str]:
+    """A clause for each address of the row that holds credentials; the secret is not repeated."""
+    for column in ("image_uri", "proxy_uri", "mask_uri"):
+        uri = row.get(column)
+        if uri and ("@" in uri or "=" in uri) and holds_credentials(uri):
+            work = row.get("id")
+            owner = f" of {redact(repr(work))}" if work else ""
+            yield f"{place}: {column}{owner} {held_by(uri)}"
+
+
+def held_by(uri: str) -> str:
+    """That an address holds credentials, and for which host, as far as that is told from them."""
+    shown = redact(uri.removeprefix(PARQUET)).partition("://")[2]
+    rest = shown.removeprefix(f"{HIDDEN}@")
+    # A secret may hold an @: what follows the first one is then not the host.
+    sure = re.match(r"[A-Za-z0-9.-]+(:\d+)?(?=[/?#]|$)", rest) if "@" not in rest else None
+    host = f" for {sure[0]!r}" if sure else ""
+    return f"holds credentials or a signature{host}"
 
 
 def read_any(location: str) -> tuple[list[str], Iterator[dict[str, Any]]]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from catalogs.builders import build_folder
-from catalogs.builders.folder import PROXY_SHA256
+from catalogs.builders.probing import PROXY_SHA256
 from catalogs.catalog import open_source
 from catalogs.errors import ConfigError
 from catalogs.images import read_image
@@ -99,6 +99,23 @@ def test_the_same_bytes_twice_are_one_work(tmp_path):
     assert result.report.dropped == {"duplicate_bytes": 1}
     assert "b.jpg" in result.report.examples["duplicate_bytes"][0]
     assert "a.jpg" in result.report.examples["duplicate_bytes"][0]
+
+
+def test_of_equal_files_the_one_with_metadata_stays(tmp_path):
+    first = draw(tmp_path / "-dash.jpg").read_bytes()
+    for name in ("good1.jpg", "zz.jpg", "good2.jpg"):
+        (tmp_path / name).write_bytes(first)
+    metadata = tmp_path / "metadata.csv"
+    metadata.write_text("file_name,title\ngood1.jpg,Night\ngood2.jpg,Day\n")
+    result = build_folder(tmp_path)
+    (row,) = result.table.to_pylist()
+    assert (row["title"], row["image_uri"]) == ("Night", str(tmp_path / "good1.jpg"))
+    assert result.report.dropped == {"duplicate_bytes": 3}
+    assert f"{tmp_path}/-dash.jpg = {tmp_path}/good1.jpg" in result.report.first("duplicate_bytes")
+    metadata.write_text("file_name,title,id\ngood1.jpg,Night,night\n")
+    assert build_folder(tmp_path).table["id"].to_pylist() == ["night"]
+    metadata.unlink()
+    assert build_folder(tmp_path).table["image_uri"].to_pylist() == [str(tmp_path / "-dash.jpg")]
 
 
 def test_metadata_is_joined_and_missing_files_are_kept(tmp_path):
@@ -248,6 +265,7 @@ def test_a_name_that_is_no_text_is_reported(tmp_path):
     result = build_folder(tmp_path)
     assert result.table.num_rows == 1
     assert result.report.dropped == {"undecodable_name": 1}
+    assert result.report.rows_in == 2
     assert "".join(result.report.lines()).isprintable()
 
 

@@ -278,3 +278,38 @@ def test_any_json_lines_build_or_are_refused(tmp_path_factory, rows):
         return
     assert table.schema.equals(SCHEMA)
     assert all(work.strip() for work in table["id"].to_pylist())
+
+
+SECRET = "wJalr/XUtn+FEMI"
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        (f"s3://AKIA7:{SECRET}@art/a.jpg", " for 'art'"),
+        (f"https://me:{SECRET}@host.org:8080/a.jpg", " for 'host.org:8080'"),
+        (f"https://box.blob.core.windows.net/a.jpg?sig={SECRET}&u=http://b", " for 'box.blob"),
+        (f"parquet://s3://AKIA7:{SECRET}@art/a.parquet#row_group=0&row=0", " for 'art'"),
+        (f"https://me:p@{SECRET}@host/a.jpg", "a signature; credentials come"),
+    ],
+)
+def test_a_row_with_credentials_is_named_by_its_number(tmp_path, address, host):
+    lines = ["file_name", *(f"{n}.jpg" for n in range(100))]
+    lines[18] = address
+    path = tmp_path / "list.csv"
+    path.write_text("\n".join(lines))
+    with pytest.raises(ConfigError) as caught:
+        build_table(path)
+    message = str(caught.value)
+    assert f"{path}: row 18: image_uri holds credentials or a signature" in message
+    assert host in message
+    assert not any(part in message for part in SECRET.split("/"))
+    assert "table:" not in message
+
+
+def test_all_rows_with_credentials_are_counted(tmp_path):
+    path = tmp_path / "list.csv"
+    rows = [f"s3://K:{SECRET}@art/{n}.jpg,{n}" for n in range(7)]
+    path.write_text("\n".join(["file_name,id", "a.jpg,x", *rows]))
+    with pytest.raises(ConfigError, match=r"row 2: image_uri of '0' holds .*row 6: .*\(7 such"):
+        build_table(path)

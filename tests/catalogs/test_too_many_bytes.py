@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalogs.builders.folder import probe_file
+from catalogs.builders.probing import probe_file
 from catalogs.errors import TooManyBytes
 from catalogs.images import read_image
 from catalogs.storage import Storage, configure
