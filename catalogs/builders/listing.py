@@ -85,9 +85,12 @@ def _find(filesystem: Any, below: str, root: str) -> tuple[str, dict[str, int]]:
     if family == "hf":  # with the revision, as its listings have it
         below = str(filesystem.resolve_path(below).unresolve())
     below = below.rstrip("/")
+    answer = filesystem.find(below, detail=True)
+    if isinstance(answer, list):  # adlfs' answer for what is a file
+        answer = {path: {} for path in answer}
     found = {
         path: int(info.get("size") or 0)
-        for path, info in filesystem.find(below, detail=True).items()
+        for path, info in answer.items()
         if info.get("type") != "directory" and not path.endswith("/")  # marks of empty folders
     }
     if not found and family in _WITH_BUCKETS and not filesystem.exists(below.partition("/")[0]):

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import s3fs
+from clouds import Azurite, GoogleEmulator
 from local_runner import run_locally
 from object_server import S3Server
 from paintings import painting, tiny_run, write_paintings
@@ -20,6 +21,8 @@ from catalogs.builders.probing import MASK_SHA256, PROXY_SHA256
 from catalogs.catalog import build_source
 from catalogs.errors import ConfigError
 from catalogs.images import read_image
+from catalogs.storage import Storage, configure
+from catalogs.store import Store
 
 
 @pytest.fixture
@@ -135,3 +138,28 @@ def test_a_run_from_pictures_on_a_store(bucket: str, tmp_path: Path) -> None:
     assert summary.counts == {"done": 2}
     titles = {row["title"] for row in collection.ledger.table().to_pylist()}
     assert titles == {"Work 0", "Work 1"}
+
+
+@pytest.mark.parametrize("kind", [GoogleEmulator, Azurite])
+def test_other_clouds_say_the_same(
+    kind: type[GoogleEmulator | Azurite], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kind() as cloud:
+        for name, value in cloud.variables.items():
+            monkeypatch.setenv(name, value)
+        configure(Storage.model_validate(cloud.settings))
+        bucket = cloud.bucket()
+        store = Store.open(f"{bucket}/pics")
+        for path in (folder / "good.jpg", folder / "-dash.jpg", folder / "metadata.csv"):
+            store.put(path.name, path.read_bytes())
+        report = build_source(f"{bucket}/pics").report
+        assert (report.dropped, report.rows_out) == ({"duplicate_bytes": 1}, 2)
+        refusals = {
+            f"{bucket}/none": "there is nothing below",
+            f"{cloud.protocol}://no-such-bucket/x": "there is no bucket",
+            f"{bucket}/pics/good.jpg": "this is one file",
+        }
+        for url, message in refusals.items():
+            with pytest.raises(ConfigError, match=message):
+                build_source(url)
+    configure(Storage())
