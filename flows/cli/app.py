@@ -64,7 +64,7 @@ def _say(sentence: str) -> None:
     typer.echo(f"epa: {printable(sentence, _LONGEST)}", err=True)
 
 
-_LONGEST = 4000  # characters
+_LONGEST = 20_000  # characters
 
 
 def _quiet_defaults() -> None:
