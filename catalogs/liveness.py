@@ -12,7 +12,9 @@ import contextlib
 import os
 import platform
 import secrets
+import stat
 import tempfile
+import time
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -24,6 +26,7 @@ except ImportError:  # Windows: nothing is known of anybody there
 
 State = Literal["alive", "dead", "left", "unknown"]
 _PREFIX = "epa-alive-"
+_FORGOTTEN = 7 * 24 * 3600  # seconds after which no lease that names a witness is asked about
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = Path("/proc/self/ns/pid")
 _mine: tuple[int, str] | None = None  # descriptor, path
@@ -42,6 +45,7 @@ def witness() -> str:
             return ""
         _mine = handle, path
         atexit.register(_leave, os.getpid(), path)
+        _tidy(Path(path).parent)
     return _mine[1] if _mine else ""
 
 
@@ -98,6 +102,25 @@ def bury(path: str) -> None:
     if path and alive(path) is False:
         with contextlib.suppress(OSError):
             Path(path).unlink()
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what processes of this user that were killed long ago left in the folder."""
+    oldest = time.time() - _FORGOTTEN
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX) and _is_forgotten(entry, oldest):
+                bury(entry.path)
+
+
+def _is_forgotten(entry: os.DirEntry[str], oldest: float) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    # A witness is empty: a file with something in it is not ours, whatever it is called.
+    ours = stat.S_ISREG(found.st_mode) and found.st_uid == os.getuid() and not found.st_size
+    return ours and found.st_mtime < oldest
 
 
 def _leave(process: int, path: str) -> None:
