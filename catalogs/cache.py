@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable
+from weakref import WeakKeyDictionary
 
 from catalogs import paths
 from catalogs.errors import StoreError
@@ -9,6 +10,7 @@ from catalogs.keys import StageKey
 from catalogs.store import Store
 
 _log = logging.getLogger(__name__)
+_said: WeakKeyDictionary[Store, set[tuple[str, int | None]]] = WeakKeyDictionary()
 
 
 class Cache:
@@ -29,7 +31,7 @@ class Cache:
         try:
             return self.store.get(paths.cache_object(stage, key, ext))
         except StoreError as error:
-            _log.warning("cached %s %s is computed again: %s", stage, key, error)
+            self._warn("cached %s %s is computed again: %s", stage, key, error)
             return None
 
     def has(self, stage: str, key: StageKey | str, ext: str) -> bool:
@@ -48,7 +50,7 @@ class Cache:
         try:
             self.store.put(paths.cache_object(stage, key, ext), data, durable=False)
         except StoreError as error:
-            _log.warning("%s %s is not kept in the cache: %s", stage, key, error)
+            self._warn("%s %s is not kept in the cache: %s", stage, key, error)
 
     def discard(self, stage: str, key: StageKey | str, ext: str) -> None:
         """Remove a damaged result, so that the next run does not meet it again."""
@@ -58,4 +60,11 @@ class Cache:
         try:
             self.store.delete([paths.cache_object(stage, key, ext)])
         except StoreError as error:
-            _log.warning("cached %s %s stays: %s", stage, key, error)
+            self._warn("cached %s %s stays: %s", stage, key, error)
+
+    def _warn(self, text: str, stage: str, key: StageKey | str, error: StoreError) -> None:
+        """Warn once per cause: a full disk says the same of every work."""
+        said = _said.setdefault(self.store, set())
+        level = logging.DEBUG if (text, error.errno) in said else logging.WARNING
+        said.add((text, error.errno))
+        _log.log(level, text, stage, key, error)

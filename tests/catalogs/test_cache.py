@@ -55,3 +55,15 @@ def test_a_broken_cache_is_logged_and_fails_no_work(
     text = caplog.text
     for reason in ("No space left", "Permission denied", "Read-only"):
         assert reason in text
+
+
+def test_a_cause_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Broken(tmp_path)
+    with caplog.at_level(logging.DEBUG, "catalogs.cache"):
+        for count in range(9):  # each shard has a cache of its own
+            Cache(store, ["animate"]).put("animate", f"{count}{KEY[1:]}", "bin", b"x")
+        Cache(store, ["animate"]).get("animate", KEY, "bin")
+        Cache(Broken(tmp_path), ["animate"]).put("animate", KEY, "bin", b"x")  # another run
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert ["not kept" in text for text in warnings] == [True, False, True]
+    assert len(caplog.records) == 11
