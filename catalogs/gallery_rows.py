@@ -6,6 +6,8 @@ from pathlib import PureWindowsPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from catalogs.safe_text import directions_shown, undirected
+
 STATES = ("done", "failed", "skipped", "quarantined")
 
 LIST_FIELDS = (
@@ -71,16 +73,21 @@ def relative_url(path: str) -> str | None:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON can hold it: NaN and infinities become None, unknown types text."""
-    if value is None or isinstance(value, bool | int | str):
+    """Return a value as JSON can hold it, shown without harm.
+
+    NaN and infinities become None, unknown types text; texts lose their marks of direction.
+    """
+    if isinstance(value, str):
+        return undirected(value)
+    if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return float(f"{value:.6g}") if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(name): plain(item) for name, item in value.items()}
+        return {undirected(str(name)): plain(item) for name, item in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, bytes):
         return [plain(item) for item in value]
-    return str(value)
+    return undirected(str(value))
 
 
 def entry_of(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -90,7 +97,7 @@ def entry_of(row: Mapping[str, Any]) -> dict[str, Any]:
     video, poster = urls.get("video.mp4"), urls.get("poster.jpg")
     base = _common_folder([url for url in (video, poster) if url])
     return entry | {
-        "id": str(row.get("item_id") or ""),
+        "id": directions_shown(str(row.get("item_id") or "")),
         "title": text_of(row.get("title")),
         "artist": text_of(row.get("artist")),
         "style": [_label(name) for name in _names(row.get("style"))],
@@ -107,7 +114,7 @@ def detail_of(row: Mapping[str, Any]) -> dict[str, Any]:
     # Seeds have 63 bits and JavaScript's numbers 53: as text no digit is lost.
     seed = None if row.get("seed") is None else str(row["seed"])
     genre = [_label(name) for name in _names(row.get("genre"))]
-    source = public_source(str(row.get("source_uri") or ""))
+    source = plain(public_source(str(row.get("source_uri") or "")))
     own = {"seed": seed, "genre": genre, "source_uri": source, "outputs": list(_files(row))}
     return entry | own
 
@@ -127,7 +134,7 @@ def _files(row: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for output in row.get("outputs") or ():
         path = str(output.get("path") or "")
         yield {
-            "name": str(output.get("name") or path.rpartition("/")[2]),
+            "name": undirected(str(output.get("name") or path.rpartition("/")[2])),
             "url": relative_url(path),
             "bytes": plain(output.get("bytes")),
             "sha256": plain(output.get("sha256")),
@@ -147,13 +154,14 @@ def status_of(row: Mapping[str, Any]) -> str:
 
 def text_of(value: Any) -> str | None:
     """Return a value as text without space around it; None for nothing."""
-    return None if value is None else str(value).strip() or None
+    return None if value is None else undirected(str(value)).strip() or None
 
 
 def _names(value: Any) -> list[str]:
     """Return the names in a string or list field, without repeats, in their order."""
     values = [value] if isinstance(value, str) else value or []
-    return list(dict.fromkeys(str(name).strip() for name in values if str(name).strip()))
+    names = (text_of(name) for name in values)
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _label(name: str) -> str:

@@ -17,6 +17,23 @@ _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n]")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 
 
+# Embeddings, overrides and isolates: they set the reading direction of all that follows.
+_DIRECTIONS = re.compile("[\u202a-\u202e\u2066-\u2069]")
+
+
+def undirected(text: str) -> str:
+    """The text without what may write it, and what stands beside it, backwards.
+
+    Arabic and Hebrew need none of it: their letters say how they run.
+    """
+    return _DIRECTIONS.sub("", text)
+
+
+def directions_shown(text: str) -> str:
+    """The text with the same characters as \\u202e, so that two names stay two."""
+    return _DIRECTIONS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
 def as_cell(value: str) -> str:
     """The text as a cell of a CSV file: a quote before what would be a formula, controls as \\x1b.
 

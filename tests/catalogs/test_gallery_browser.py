@@ -126,6 +126,34 @@ def test_the_wall_shows_every_work_as_text(page, folder):
     assert page.eval("document.querySelectorAll('script').length") == 2
 
 
+LEFT_TO_RIGHT = """(() => [...document.querySelectorAll(%s)].every((node) => {
+  const text = document.createTreeWalker(node, NodeFilter.SHOW_TEXT).nextNode();
+  if (text === null) return true;
+  const range = document.createRange();
+  const lefts = [...text.data].map((_, i) => {
+    range.setStart(text, i); range.setEnd(text, i + 1);
+    return range.getBoundingClientRect().left;
+  });
+  return lefts.every((left, i) => i === 0 || left >= lefts[i - 1]);
+}))()"""
+
+
+def test_no_text_is_written_backwards(page, tmp_path):
+    turned = "ab\u202egnp.exe\u2067 cd"
+    fields = ("item_id", "title", "artist", "prompt", "style", "code", "message", "cell", "rights")
+    rows = [dict.fromkeys(fields, turned) | {"year": 1900}, {"item_id": f"{turned}2"}]
+    write_gallery(Store.open(str(tmp_path)), rows, title=turned)
+    opened(page, tmp_path)
+    assert titles(page) == ["abgnp.exe cd", r"ab\u202egnp.exe\u2067 cd2"]
+    for shown in ("h1", ".card .title", ".card .byline", ".card .reason"):
+        assert page.eval(LEFT_TO_RIGHT % json.dumps(shown)), shown
+    page.click(".card .title")
+    page.wait("/rights|Rights/.test(document.querySelector('dialog').innerText)")
+    assert page.eval(LEFT_TO_RIGHT % json.dumps("dialog h2, dialog .byline"))
+    assert not page.eval(r"/[\u202a-\u202e\u2066-\u2069]/.test(document.body.textContent)")
+    assert not page.eval(r"/[\u202a-\u202e\u2066-\u2069]/.test(document.title)")
+
+
 def test_posters_load_and_are_not_cropped(page, folder):
     opened(page, folder)
     page.wait("[...document.images].length === 4 && [...document.images].every(i => i.complete)")
