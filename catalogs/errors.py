@@ -20,6 +20,7 @@ class StoreError(OSError):
     """
 
     kind: str = "store_error"
+    final: bool = False  # the same request again cannot help: no credentials, no such bucket
 
 
 class DamagedError(StoreError):

@@ -28,6 +28,8 @@ THROTTLED = 10  # times the patience for a store that only asks for fewer reques
 _SAY_SO = 5.0  # seconds of waiting after which the log says why
 _patience = 180.0  # seconds a store behind a network is waited for
 
+_MADE_FREE = {errno.ENOSPC, errno.EDQUOT}  # space, which somebody else may make
+
 _log = logging.getLogger("epa")
 
 
@@ -131,6 +133,7 @@ def _store_error(what: str, error: Exception) -> StoreError:
     message = redact(f"{what} failed: {error}")
     found = StoreError(getattr(error, "errno", None) or errno.EIO, message)
     found.kind = kind_of(error)
+    found.final = hopeless(error) and found.errno not in _MADE_FREE
     return found
 
 

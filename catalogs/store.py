@@ -5,6 +5,7 @@ Objects are written whole from bytes: leaving an open writer by an exception wou
 on locks, leases or listings being fresh.
 """
 
+import errno
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +16,8 @@ from typing import Any, TypeVar
 
 from catalogs import paths, retries
 from catalogs.credentials import redact, refuse_credentials
-from catalogs.errors import ConfigError
+from catalogs.errors import ConfigError, StoreError
+from catalogs.store_errors import no_bucket
 
 T = TypeVar("T")
 
@@ -69,7 +71,9 @@ class Store:
         """Bytes of an object; None when there is none."""
         try:
             return self._request("get", path, self._get)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if no_bucket(error):
+                raise missing_bucket(self.url) from error
             return None
 
     def put(
@@ -169,6 +173,13 @@ class Store:
 
     def _head(self, path: str) -> ObjectInfo:
         raise NotImplementedError
+
+
+def missing_bucket(url: str) -> StoreError:
+    """The error that says so: an object that is missing is none, its bucket is."""
+    error = StoreError(errno.ENOENT, f"there is no such bucket: {url}")
+    error.final = True
+    return error
 
 
 def check_path(path: str) -> str:

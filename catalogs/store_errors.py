@@ -73,6 +73,13 @@ def hopeless(error: Exception) -> bool:
     return getattr(error, "errno", None) in _HOPELESS
 
 
+def no_bucket(error: BaseException) -> bool:
+    """Whether the storage says that the bucket, and not only an object, does not exist."""
+    if _codes(error) & {"NoSuchBucket", "ContainerNotFound"}:
+        return True
+    return any("bucket does not exist" in str(cause).lower() for cause in _causes(error))
+
+
 def throttled(error: Exception) -> bool:
     """Whether the storage asks for fewer requests: 429, or 503 with a word that says so."""
     if status_of(error) == 429 or _codes(error) & _THROTTLING:

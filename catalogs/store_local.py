@@ -23,7 +23,10 @@ class LocalStore(Store):
     """A folder: temporary file beside the target, then an atomic replace or hard link."""
 
     def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
+        try:
+            self.root = Path(root).expanduser().resolve()
+        except (RuntimeError, OSError) as error:  # links in a circle, a home of nobody
+            raise ConfigError(f"{str(root)!r} is no place: {error}") from error
         super().__init__(str(self.root))
 
     def check_writable(self) -> None:
@@ -31,7 +34,9 @@ class LocalStore(Store):
 
         Temporary files that killed writers left among records, seals and manifest go.
         """
-        blocker = next((p for p in (self.root, *self.root.parents) if p.exists()), None)
+        # Not Path.exists, which raises where nobody may look: the writing says what is wrong there.
+        places = (self.root, *self.root.parents)
+        blocker = next((place for place in places if os.path.exists(place)), None)  # noqa: PTH110
         if blocker is not None and not blocker.is_dir():
             raise ConfigError(f"output {self.url} is not writable: {blocker} is a file.")
         super().check_writable()

@@ -8,7 +8,7 @@ import pytest
 
 from catalogs import ledger as ledgers
 from catalogs import paths
-from catalogs.errors import ConfigError
+from catalogs.errors import ConfigError, StoreError
 from catalogs.plan import Work, make_plan
 from catalogs.records import Record, commit
 from catalogs.store import Store
@@ -127,6 +127,15 @@ def test_a_listing_of_two_pages_counts_twice(
 def test_a_missing_bucket_is_refused_in_a_sentence(options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"output s3://nowhere-at-all/x is not writable"):
         Store.open("s3://nowhere-at-all/x", options=options).check_writable()
+
+
+def test_a_missing_bucket_is_told_from_a_missing_object(
+    options: dict[str, Any], store: RemoteStore
+) -> None:
+    assert store.get("run.yaml") is None
+    with pytest.raises(StoreError, match="no such bucket: s3://nowhere-at-all/x") as caught:
+        Store.open("s3://nowhere-at-all/x", options=options).get("run.yaml")
+    assert caught.value.final
 
 
 def test_unknown_options_are_refused_in_a_sentence(options: dict[str, Any]) -> None:
