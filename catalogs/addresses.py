@@ -75,6 +75,11 @@ def check_address(uri: str) -> str:
     return refuse_credentials(uri)
 
 
+def own() -> str | None:
+    """The place of the collection that this process is about, where one was opened."""
+    return _own
+
+
 def _is_own(uri: str) -> bool:
     if _own is None:
         return False

@@ -7,12 +7,12 @@ state itself is named, and the rest is looked at all the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from catalogs import documents, paths
+from catalogs import documents, leases, paths
 from catalogs.errors import DamagedError
 from catalogs.facts import Ledger
 from catalogs.keys import digest_bytes
@@ -21,7 +21,7 @@ from catalogs.loading import read_all, survey
 from catalogs.rows import LOST, PLAIN, Row, without_lost
 from catalogs.store import Store
 
-Kind = Literal["missing", "size", "content", "damaged", "twice", "seal"]
+Kind = Literal["missing", "size", "content", "damaged", "twice", "seal", "unrecorded"]
 MEANINGS: Mapping[Kind, str] = {
     "missing": "files missing",
     "size": "files of another size",
@@ -29,6 +29,7 @@ MEANINGS: Mapping[Kind, str] = {
     "damaged": "damaged objects of the state",
     "twice": "attempts with two records",
     "seal": "seals that say more than is recorded",
+    "unrecorded": "results of pending works that are not recorded",
 }
 _OF_FILES: tuple[Kind, ...] = ("missing", "size", "content")
 _THREADS = 16
@@ -76,12 +77,14 @@ def verify(
     *,
     everything: bool = False,
     deep: bool = False,
+    lease_seconds: float = 600,
     on_files: Callable[[int], object] = lambda count: None,
 ) -> Verification:
     """Look at the results of the present `works` (key -> item id), or of every row there is.
 
     A listing of the state, one of `videos/`, and a request for each seal of the plan; `deep` reads
-    every file, too, and tells `on_files` how many there are, then 0 after each.
+    every file, too, and tells `on_files` how many there are, then 0 after each. What a worker
+    whose lease of `lease_seconds` is alive has in flight is no finding.
     """
     report = Verification(works=len(works))
     findings = report.findings
@@ -105,10 +108,43 @@ def verify(
             findings.append(Finding("size", path, reason, row))
         else:
             whole.append(path)
+    pending = {key: item_id for key, item_id in works.items() if ledger.find(key) is None}
+    for folder in unrecorded(store, pending, lease_seconds, sizes):
+        reason = "the work has no record, and the next run would make it again"
+        findings.append(Finding("unrecorded", folder, reason))
     if deep:
         on_files(len(whole))
         findings += _other_content(store, {path: files[path] for path in whole}, on_files)
     return report
+
+
+def unrecorded(
+    store: Store,
+    pending: Mapping[str, str],
+    lease_seconds: float,
+    listed: Iterable[str] | None = None,
+) -> list[str]:
+    """One folder of files for each of the `pending` works (key -> item id) that has some.
+
+    Lists `videos/` unless what was `listed` there is given. Other results of works that have a
+    record are no matter: each worker that is killed may leave one.
+    """
+    if not pending:
+        return []
+    if listed is None:
+        listed = [info.path for info in store.list(paths.VIDEOS)]
+    keys = {key[:12]: key for key in pending}
+    found: dict[str, str] = {}
+    for path in listed:
+        output = paths.parse_output(path)
+        if output is not None and output.key in keys:
+            found.setdefault(keys[output.key], output.folder)
+    if not found:
+        return []
+    # In this order: what was in flight at the listing is still so, or has its record by now.
+    busy = leases.in_flight(store, lease_seconds)
+    ledger = survey(store, lambda path, reason: None)
+    return [f for key, f in found.items() if key not in busy and ledger.find(key) is None]
 
 
 def redo(store: Store, report: Verification) -> int:

@@ -9,24 +9,24 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import ValidationError
 from rich.logging import RichHandler
 
 from catalogs import paths
 from catalogs.catalog import build_source, read_catalog, write_catalog
 from catalogs.errors import ConfigError, StoreError
-from catalogs.storage import Storage, configure
+from catalogs.storage import configure
 from catalogs.store import Store
 from flows.console import CONSOLE
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
 from tasks.failures import RunStopped
-from tasks.runfile import load_run_file, parse_run, parse_run_file
+from tasks.runfile import UnreadableRunFile, load_run_file, parse_run, parse_run_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,8 +41,7 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> Collectio
     are not given again, so hand edits survive.
     """
     _check_places(source, output)
-    with suppress(ValidationError):  # said below, as of any other setting
-        configure(Storage.model_validate(_tree(given).get("storage", {})))
+    _reach(given)
     store = Store.open(output)
     tree = _existing(store)
     kept = [name for name in _flat(tree) if name not in given and name not in ("catalog", "output")]
@@ -71,6 +70,14 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> Collectio
     return collection
 
 
+def _reach(given: Mapping[str, Any]) -> None:
+    """Put the settings of the store in force; a wrong one is said before the store is asked."""
+    storage = _tree(given).get("storage")
+    if storage is not None:
+        tree = {"catalog": paths.CATALOG, "output": ".", "storage": storage}
+        configure(parse_run(tree, origin="the run").storage)
+
+
 def _check_places(source: str, output: str) -> None:
     """Refuse places that would mix what is read with what is written."""
     for name, place in (("SOURCE", source), ("--output", output)):
@@ -78,8 +85,8 @@ def _check_places(source: str, output: str) -> None:
             raise ConfigError(f"{name} is empty; name a folder, a file or a URL")
     if "://" in source or "://" in output:
         return
-    read, written = Path(source).resolve(), Path(output).resolve()
-    if read.is_dir() and written.is_relative_to(read):
+    read, written = (Path(os.path.realpath(place)) for place in (source, output))
+    if written.is_relative_to(read) and read.is_dir():
         raise ConfigError(f"--output {output}: it lies in the folder of paintings {source}")
 
 
@@ -87,7 +94,11 @@ def _warn_of_other_works(store: Store, table: pa.Table) -> None:
     """Say that works of an earlier catalog leave the collection's page; their files stay."""
     if store.head(paths.CATALOG) is None:
         return
-    before = set(read_catalog(store.uri(paths.CATALOG))["id"].to_pylist())
+    try:
+        before = set(read_catalog(store.uri(paths.CATALOG))["id"].to_pylist())
+    except ConfigError as error:
+        log.warning("the catalog of before is written anew, results stay as they are: %s", error)
+        return
     gone = len(before - set(table["id"].to_pylist()))
     if gone:
         log.warning(
@@ -105,8 +116,29 @@ def open_run(location: str) -> RunConfig:
     store = Store.open(location)
     data = store.get(paths.RUN_FILE)
     if data is None:
-        raise ConfigError(f"{location}: this is no collection (it has no {paths.RUN_FILE}).")
-    return parse_run_file(data, store.uri(paths.RUN_FILE))
+        raise ConfigError(_without_run_file(store, location))
+    try:
+        return parse_run_file(data, store.uri(paths.RUN_FILE))
+    except UnreadableRunFile as error:
+        raise ConfigError(f"{error}; mend it, or remove it and {_cure(store)}") from error
+
+
+def _without_run_file(store: Store, location: str) -> str:
+    """That there is no collection, or how one that has lost its run file gets it back."""
+    kept = (paths.CATALOG_REPORT, paths.CATALOG, paths.INDEX)
+    if not any(store.head(path) for path in kept) and not store.list(paths.RUNS):
+        return f"{location}: this is no collection (it has no {paths.RUN_FILE})."
+    return f"{location}: its {paths.RUN_FILE} is lost; {_cure(store)}"
+
+
+def _cure(store: Store) -> str:
+    """How a run file is had again; what is recorded needs none and stays."""
+    again = f"write it anew with: epa animate SOURCE -o {quote(store.url)}"
+    copies = [info for info in store.list(paths.RUNS) if info.path.endswith("/run.yaml")]
+    if not copies:
+        return f"{again} (with the settings of before)"
+    newest = max(copies, key=lambda info: info.path)  # named by their time
+    return f"copy {store.uri(newest.path)} to its place, or {again} (with the settings of before)"
 
 
 def run_collection(collection: Collection) -> Summary:
@@ -159,7 +191,8 @@ def _existing(store: Store) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(data)
     except yaml.YAMLError as error:
-        raise ConfigError(f"{store.uri(paths.RUN_FILE)} is not valid YAML") from error
+        wrong = f"{store.uri(paths.RUN_FILE)} is not valid YAML"
+        raise ConfigError(f"{wrong}; mend it, or remove it and {_cure(store)}") from error
     return tree if isinstance(tree, dict) else {}
 
 

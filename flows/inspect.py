@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path, PurePath
+from shlex import quote
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,7 @@ from catalogs.leases import Holder
 from catalogs.ledger import reopen
 from catalogs.records import Record, from_table, to_parquet
 from catalogs.safe_text import as_cell, as_json
+from catalogs.verification import unrecorded
 from flows.collection import open_run
 from flows.report import escaped
 from tasks.collection import Collection
@@ -45,8 +47,14 @@ def print_status(location: str, *, as_json: bool = False) -> None:
     cells = _states_by_cell(collection) if collection.run.matrix else {}
     seconds = collection.run.execution.lease_seconds
     holders = leases.holders(collection.store, seconds)
+    orphans = 0
+    if not recorded and not collection.ledger.keys():  # else too dear a question for a glance
+        works = {work.key: work.item_id for work in collection.works}
+        orphans = len(unrecorded(collection.store, works, seconds))
     if as_json:
         facts: dict[str, Any] = {"works": len(keys), "states": dict(states), "codes": codes}
+        if orphans:
+            facts["unrecorded"] = orphans
         if holders:
             facts["at_work"] = [_at_work(holder) for holder in holders]
         if cells:
@@ -64,6 +72,8 @@ def print_status(location: str, *, as_json: bool = False) -> None:
     for (state, code), count in sorted(recorded.items()):
         if state != "done":
             console.print(f"  {count} {state}: {escaped(code)}")
+    if orphans:
+        console.print(f"  {not_recorded(orphans, location)}")
     for holder in holders:
         console.print(escaped(f"  shard {holder.shard_id}: {_working(holder)}"))
     failed = [row.key for row in collection.ledger.current(keys) if row.status != "done"]
@@ -72,7 +82,15 @@ def print_status(location: str, *, as_json: bool = False) -> None:
         about = f"{record.item_id}  {place}  {in_cell(record)}{record.code}: {record.message}"
         console.print(f"    {escaped(about)}")
     if len(failed) > _SHOWN:
-        console.print(f"    and {len(failed) - _SHOWN} more; all of them: epa manifest OUT")
+        command = escaped(f"epa manifest {quote(location)}")
+        console.print(f"    and {len(failed) - _SHOWN} more; all of them: {command}")
+
+
+def not_recorded(count: int, location: str) -> str:
+    """That results are there which nothing speaks of, and what takes them in."""
+    lie, are = ("1 result lies", "is") if count == 1 else (f"{count} results lie", "are")
+    rebuild = f"epa rebuild {escaped(quote(location))}"
+    return f"{lie} in videos/ and {are} not recorded: {rebuild}"
 
 
 def _at_work(holder: Holder) -> dict[str, Any]:

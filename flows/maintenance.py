@@ -14,12 +14,12 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from catalogs import garbage, verification
+from catalogs import garbage, paths, verification
 from catalogs.errors import ConfigError
 from catalogs.garbage import Garbage, Needs
 from catalogs.verification import Verification
 from flows.console import CONSOLE
-from flows.inspect import open_collection
+from flows.inspect import not_recorded, open_collection
 from flows.report import escaped
 from tasks.collection import Collection
 
@@ -40,15 +40,15 @@ def print_verification(
             collection.plan_key,
             everything=everything,
             deep=deep,
+            lease_seconds=collection.run.execution.lease_seconds,
             on_files=bar,
         )
     again = verification.redo(collection.store, report) if redo else 0
     if as_json:
         _write_json(_verified(report, deep) | ({"redo": again} if redo else {}))
     else:
-        _print_verified(report, location, deep)
-        if redo:
-            _console().print(f"{again} results are to be made again by the next run.")
+        _print_verified(report, deep)
+        _print_cures(report, location, again if redo else None)
     return not report.findings
 
 
@@ -74,7 +74,7 @@ def _verified(report: Verification, deep: bool) -> dict[str, Any]:
     }
 
 
-def _print_verified(report: Verification, location: str, deep: bool) -> None:
+def _print_verified(report: Verification, deep: bool) -> None:
     console = _console()
     states = ", ".join(f"{n} {state}" for state, n in sorted(report.states.items()) if n)
     console.print(f"{report.works} works: {states}." if report.works else "There are no works.")
@@ -93,10 +93,24 @@ def _print_verified(report: Verification, location: str, deep: bool) -> None:
         whose = f"{found.row.item_id}: " if found.row else ""
         console.print(f"  {escaped(whose + found.path)}: {escaped(found.reason)}")
     _print_more(console, len(report.findings))
-    if report.lost:
-        console.print(f"Make them again with: epa verify {quote(location)} --redo; then epa run")
+
+
+def _print_cures(report: Verification, location: str, again: int | None) -> None:
+    """What to do next; ``again`` is how many results were asked for anew, if that was wished."""
+    console = _console()
+    is_file = location.endswith((".yaml", ".yml"))
+    file = location if is_file else f"{location.rstrip('/')}/{paths.RUN_FILE}"
+    run = f"epa run {escaped(quote(file))}"
+    place = escaped(quote(location))
+    if again is not None:
+        then = f": {run}" if again else "."
+        console.print(f"{again} results are to be made again by the next run{then}")
+    elif report.lost:
+        console.print(f"Make them again with: epa verify {place} --redo; then: {run}")
     if report.counts["damaged"]:
-        console.print(f"Mend the state with: epa rebuild {quote(location)}")
+        console.print(f"Mend the state with: epa rebuild {place}")
+    if count := report.counts["unrecorded"]:
+        console.print(not_recorded(count, location))
 
 
 def print_garbage(location: str, *, delete: bool, days: float, as_json: bool) -> None:

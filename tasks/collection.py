@@ -7,12 +7,14 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from catalogs import crashes
+from catalogs import crashes, paths
 from catalogs.cache import Cache
 from catalogs.catalog import open_source, select
 from catalogs.ended import ended
+from catalogs.errors import ConfigError
 from catalogs.keys import KEY_BYTES, canonical_json
 from catalogs.leases import Lease, Leases
 from catalogs.ledger import Ledger, finished, load
@@ -68,7 +70,7 @@ class Collection:
         """Read the catalog and make all keys. Raises ConfigError, UnsupportedError."""
         configure(run.storage, run.execution.protocols, own=run.output)
         store = Store.open(run.output)
-        return cls(run, store, chosen_works(run, open_source(run.catalog, run.columns or None)))
+        return cls(run, store, chosen_works(run, _source(run, store)))
 
     @classmethod
     def of_rows(cls, run: RunConfig, table: pa.Table, plan_key: str) -> Collection:
@@ -263,6 +265,17 @@ def in_material(setting: str) -> str:
     """The field of `KeyChain.material` that holds a setting, given by its dotted name."""
     section, dot, rest = setting.partition(".")
     return f"{section}.{rest.partition('.')[0]}" if dot else f"run.{section}"
+
+
+def _source(run: RunConfig, store: Store) -> pa.Table:
+    """The catalog of a run; ConfigError that says the cure where a collection has lost its own."""
+    try:
+        return open_source(run.catalog, run.columns or None)
+    except ConfigError as error:
+        if run.catalog != store.uri(paths.CATALOG):
+            raise
+        cure = f"write it anew with: epa animate SOURCE -o {quote(store.url)}"
+        raise ConfigError(f"{str(error).rstrip('.')}; {cure} (results stay as they are)") from error
 
 
 def chosen_works(run: RunConfig, catalog: pa.Table) -> pa.Table:

@@ -18,6 +18,10 @@ from tasks.config import ModelChoice, RunConfig
 from tasks.proxy import Params as ProxyParams
 
 
+class UnreadableRunFile(ConfigError):
+    """The file is no YAML tree of settings: cut off, damaged, or mistyped."""
+
+
 def load_run_file(path: str) -> RunConfig:
     """The run described by a YAML file (local path or URL): one request. Raises ConfigError.
 
@@ -42,15 +46,15 @@ def parse_run_file(data: bytes, path: str) -> RunConfig:
     try:
         tree = yaml.safe_load(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"run file {path!r} cannot be read: {error}") from error
+        raise UnreadableRunFile(f"run file {path!r} cannot be read: {error}") from error
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise ConfigError(f"run file {path!r}{line} is not valid YAML") from error
+        raise UnreadableRunFile(f"run file {path!r}{line} is not valid YAML") from error
     except (ValueError, RecursionError) as error:  # a number or date that is none; too deep
-        raise ConfigError(f"run file {path!r} is not valid YAML") from error
+        raise UnreadableRunFile(f"run file {path!r} is not valid YAML") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"run file {path!r} must hold keys and values (see `epa init`)")
+        raise UnreadableRunFile(f"run file {path!r} must hold keys and values (see `epa init`)")
     return parse_run(tree, origin=f"run file {path!r}", base=_folder(path))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from shlex import quote
 
 import typer
 
@@ -48,10 +49,13 @@ def main() -> None:
         _say(str(error))
         sys.exit(1)
     except DamagedError as error:
-        _say(f"{str(error).rstrip('.')}; mend the collection with: epa rebuild OUT")
+        from catalogs.addresses import own
+
+        place = quote(own() or "OUT")
+        _say(f"{str(error).rstrip('.')}; mend the collection with: epa rebuild {place}")
         sys.exit(1)
     except StoreError as error:
-        _say(f"{error} (what was recorded stays recorded; run the same command again)")
+        _say(str(error) if error.final else f"{error} ({_AGAIN})")
         sys.exit(1)
     except BrokenPipeError:  # `epa manifest OUT | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -65,6 +69,7 @@ def _say(sentence: str) -> None:
 
 
 _LONGEST = 20_000  # characters
+_AGAIN = "what was recorded stays recorded; run the same command again"
 
 
 def _quiet_defaults() -> None:

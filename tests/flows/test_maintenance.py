@@ -149,7 +149,7 @@ class TestVerify:
             answer = epa(*command, out, *(["work-0001.png"] if command == ["why"] else []))
             assert (answer.code, answer.err.count("\n")) == (1, 1), command
             assert part.name in answer.err
-            assert "epa rebuild OUT" in answer.err
+            assert f"epa rebuild {out}" in answer.err
         seen = epa("verify", out)
         assert seen.code == 1
         assert f"epa rebuild {out}" in seen.out
@@ -160,7 +160,7 @@ class TestVerify:
         seal = next((out / "seals").rglob("ALL.json"))
         seal.write_bytes(b"{")
         answer = epa("run", out / "run.yaml")
-        assert (answer.code, "epa rebuild OUT" in answer.err) == (1, True)
+        assert (answer.code, f"epa rebuild {out}" in answer.err) == (1, True)
         assert epa("verify", out).code == 1
         assert epa("rebuild", out).code == 0
         assert epa("verify", out).code == 0
