@@ -48,7 +48,9 @@ def test_the_process_is_replaced_after_so_many_works(run: RunConfig, tmp_path: P
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_does_not_end_the_run(run: RunConfig) -> None:
+def test_a_process_that_is_killed_does_not_end_the_run(
+    run: RunConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     store = Collection.open(run).store
     killed = []
 
@@ -67,6 +69,7 @@ def test_a_process_that_is_killed_does_not_end_the_run(run: RunConfig) -> None:
     summary, collection = run_locally(run)
     thread.join()
     assert killed
+    assert "the worker process died (exit code -9); another takes" in caplog.text
     assert summary.counts == {"done": 12}
     assert len(collection.ledger.table()) == 12
 
