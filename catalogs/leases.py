@@ -1,4 +1,4 @@
-"""Leases: who works on a shard, and on which works. They save work; removing one breaks nothing.
+"""Leases: who works on a shard, and on which works. They save work; without one nothing is lost.
 
 A shard is taken by creating its lease, which the owner rewrites as a heartbeat. Shards of other
 plans that can hold the same works are held by it, too. One whose owner is dead is taken over by
