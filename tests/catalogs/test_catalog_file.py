@@ -96,7 +96,7 @@ def test_open_source_refuses_what_it_cannot_know(tmp_path):
         open_source(tmp_path / "a.docx")
     with pytest.raises(ConfigError, match="download"):
         open_source("https://example.org/c.csv")
-    with pytest.raises(ConfigError, match="no Parquet files"):
+    with pytest.raises(ConfigError, match=r"here/data: there is nothing below this address\."):
         open_source("memory://nothing-here/data")
 
 
