@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from catalogs.addresses import check_address, local_path
+from catalogs.arrow_bytes import arrow_reader
 from catalogs.errors import ConfigError, StoreError
 from catalogs.images import read_file
 from catalogs.schema import SCHEMA, SCHEMA_VERSION, VERSION_KEY, conform
@@ -80,7 +81,7 @@ def parse_catalog(data: bytes, path: str | Path) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(pa.BufferReader(data))
+        table = pq.read_table(arrow_reader(data))
         table.validate(full=True)  # a damaged file may hold texts that are none
     except (pa.ArrowException, OSError, UnicodeError) as error:
         reason = printable(" ".join(str(error).split()))

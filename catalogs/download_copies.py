@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 import pyarrow as pa
 
 from catalogs import documents
+from catalogs.arrow_bytes import arrow_reader
 from catalogs.errors import StoreError
 from catalogs.store import Store
 
@@ -94,7 +95,7 @@ class Copies:
         if data is None:
             return []
         try:
-            rows = pq.read_table(io.BytesIO(data)).to_pylist()
+            rows = pq.read_table(arrow_reader(data)).to_pylist()
             return [Copy(**row) for row in rows]
         except (pa.ArrowException, OSError, TypeError):
             return []  # the single records say the same

@@ -128,7 +128,10 @@ class _RowGroup:
     def _advance(self, wanted: int) -> None:
         if self.next_batch < 0 or wanted < self.next_batch:
             self.batches = self.file.iter_batches(
-                BATCH_ROWS, row_groups=[self.ref.row_group], columns=[self.ref.column]
+                BATCH_ROWS,
+                row_groups=[self.ref.row_group],
+                columns=[self.ref.column],
+                use_threads=False,  # as catalogs.arrow_bytes says; there is one column anyway
             )
             self.next_batch = 0
         while wanted not in self.kept:

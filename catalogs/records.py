@@ -15,6 +15,7 @@ import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from catalogs import paths
+from catalogs.arrow_bytes import arrow_reader
 from catalogs.errors import DamagedError, StoreError
 from catalogs.store import Store
 
@@ -278,7 +279,7 @@ def from_parquet(
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+        file = pq.ParquetFile(arrow_reader(data), page_checksum_verification=True)
         known = set(file.schema_arrow.names)
         wanted = manifest_schema().names if columns is None else list(columns)
         table = file.read(columns=[name for name in wanted if name in known])

@@ -187,7 +187,10 @@ def _label_rows(
             yield from ((replace(whole, row_group=group, row=row), {}) for row in range(count))
             continue
         row = 0
-        for batch in parquet.iter_batches(_BATCH, row_groups=[group], columns=names):
+        # Not with threads of Arrow's, which must not hold a Python file (catalogs.arrow_bytes).
+        for batch in parquet.iter_batches(
+            _BATCH, row_groups=[group], columns=names, use_threads=False
+        ):
             for raw in batch.to_pylist(maps_as_pydicts="lossy"):
                 yield replace(whole, row_group=group, row=row), raw
                 row += 1

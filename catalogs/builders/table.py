@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from catalogs.addresses import PARQUET, absolute, join, local_path
+from catalogs.arrow_bytes import arrow_reader
 from catalogs.builders.columns import RowReader, listed, nearest, resolve
 from catalogs.builders.probing import probe_rows
 from catalogs.catalog_file import parse_catalog
@@ -181,7 +181,7 @@ def _read_csv(data: bytes) -> pa.Table:
     parse = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
     read = csv.ReadOptions(block_size=max(1 << 20, min(len(raw) + 1, 1 << 30)))
     names = csv.open_csv(
-        io.BytesIO(raw),
+        arrow_reader(raw),
         read_options=read,
         parse_options=parse,
         convert_options=csv.ConvertOptions(check_utf8=False),
@@ -192,7 +192,7 @@ def _read_csv(data: bytes) -> pa.Table:
         null_values=[""],
     )
     return csv.read_csv(
-        io.BytesIO(raw), read_options=read, parse_options=parse, convert_options=convert
+        arrow_reader(raw), read_options=read, parse_options=parse, convert_options=convert
     )
 
 
@@ -212,7 +212,7 @@ def _json_lines(data: bytes, location: str) -> Iterator[dict[str, Any]]:
 def _read_parquet(data: bytes, location: str) -> pa.Table:
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(data))
+    table = pq.read_table(arrow_reader(data))
     embedded = [field.name for field in table.schema if is_image(field.type)]
     if embedded:
         raise ConfigError(
@@ -242,7 +242,7 @@ def existing_catalog(location: str, most: int | None = None) -> pa.Table | None:
     except TooManyBytes:
         return None
     try:
-        schema = pq.read_schema(io.BytesIO(data))
+        schema = pq.read_schema(arrow_reader(data))
     except (pa.ArrowException, OSError, UnicodeError):  # damaged: reading the rows says how
         return None
     if VERSION_KEY not in (schema.metadata or {}) and set(schema.names) != set(SCHEMA.names):
