@@ -1,8 +1,8 @@
 """Which works of a shard are at work now, named in its lease before they are touched.
 
 So whoever takes over from a dead worker knows what it died of. Naming costs a request, so works
-that take a moment each are named several ahead; a name too many costs an innocent work no more
-than being done by itself once.
+are named two at a time, and those that take a moment each many; a name too many costs an innocent
+work no more than being done by itself once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tasks.shard import Job
 
 _OFTEN = 30.0  # seconds: named more often than that, more works are named at once
-_MOST = 16
+_FEWEST, _MOST = 2, 16
 
 
 class InFlight:
@@ -31,7 +31,7 @@ class InFlight:
         self._coming: list[tuple[str, str]] = []  # (key, item id), in the order of the pass
         self._named: dict[str, str] = {}
         self._started: dict[str, str] = {}
-        self._ahead, self._written = 1, 0.0
+        self._ahead, self._written = _FEWEST, 0.0
 
     @property
     def lost(self) -> bool:
@@ -80,6 +80,6 @@ class InFlight:
         if now - self._written < _OFTEN:
             self._ahead = min(2 * self._ahead, _MOST)
         elif now - self._written > 4 * _OFTEN:
-            self._ahead = 1
+            self._ahead = _FEWEST
         self._written = now
         return self._ahead

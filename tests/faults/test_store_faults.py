@@ -103,16 +103,16 @@ def test_the_store_goes_away_and_comes_back(
 
 
 @pytest.mark.parametrize(
-    ("env", "most"),
+    "env",
     [
-        ({}, 3),
-        # The most there can be: each work is named by itself in its lease, in both passes.
-        pytest.param({"EPA_FAULTS_LONG": "1"}, 4, marks=pytest.mark.faults),
+        {},
+        # The most there can be: the works are named two by two in the lease, in both passes.
+        pytest.param({"EPA_FAULTS_LONG": "1"}, marks=pytest.mark.faults),
     ],
-    ids=["quick works", "works named one by one"],
+    ids=["quick works", "works named two by two"],
 )
 def test_bookkeeping_costs_few_requests_a_work(
-    run_file: RunFile, table: FaultTable, s3: S3Server, env: dict[str, str], most: int
+    run_file: RunFile, table: FaultTable, s3: S3Server, env: dict[str, str]
 ) -> None:
     works = 96
     file = run_file(works, s3.bucket() + "/out", execution={"shard_size": 48})
@@ -121,7 +121,7 @@ def test_bookkeeping_costs_few_requests_a_work(
     assert proxy.total("videos") >= works
     bookkeeping = proxy.total() - proxy.total("videos", "cache", "gallery", "index.html")
     share = bookkeeping / works
-    how = "named one by one" if env else "quick"
+    how = "named two by two" if env else "quick"
     table.notes.append(f"bookkeeping requests per work ({works} works, {how}): {share:.2f}")
-    assert share <= most, str(proxy.requests)
+    assert share <= 3, str(proxy.requests)
     assert check(file).faults() == {}

@@ -6,7 +6,7 @@ EPA_FAULTS_TRACE    file that gets a line "<key> <pid>" for every work handed to
 EPA_FAULTS_POISON   title of the work at which the process kills itself before it is computed
 EPA_FAULTS_PICTURE  SHA-256 of the picture at which the process kills itself when it is decoded
 EPA_FAULTS_SLOW     seconds that every call of the model takes longer
-EPA_FAULTS_LONG     if set, works count as long ones: each is named in its lease by itself
+EPA_FAULTS_LONG     if set, works count as long ones: named in their lease two at a time
 """
 
 from __future__ import annotations
