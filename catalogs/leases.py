@@ -69,6 +69,8 @@ class Lease:
     def __init__(self, owner: Leases, shard_id: str, epoch: int, token: str):
         self.shard_id = shard_id
         self.token = token
+        # When a work last began or ended (monotonic); None while none is at work.
+        self.moved: float | None = None
         self.lost = False  # another worker took this one for dead and took over
         self._path = paths.lease(shard_id, epoch)
         self._owner = owner

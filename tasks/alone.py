@@ -88,6 +88,7 @@ def _work(run: RunConfig, table: pa.Table, plan_key: str, shard_id: str, job: Jo
     from tasks.collection import Collection
     from tasks.compute import check_model
     from tasks.second_go import second_go
+    from tasks.stalled import ended_if_stalled
 
     collection = Collection.of_rows(run, table, plan_key)
     with _lease(collection, job) as lease:
@@ -98,7 +99,8 @@ def _work(run: RunConfig, table: pa.Table, plan_key: str, shard_id: str, job: Jo
             return True
         shard = collection.shard_of(shard_id, job.work.cell, [job], lease)
         try:
-            second_go([(shard, animate_pass.run(shard))], animate_pass.run, check_model)
+            with ended_if_stalled(lease, run.execution.stalled_after):
+                second_go([(shard, animate_pass.run(shard))], animate_pass.run, check_model)
         except BrokenAccelerator as error:
             lease.broke(error.code)
             return False

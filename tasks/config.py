@@ -154,6 +154,11 @@ class Execution(Settings):
         le=86_400,
         description="another worker takes over the shard of one not heard of for so long",
     )
+    stalled_after: float | None = Field(
+        7200,
+        ge=1,
+        description="end a process whose works hang: none has begun or ended for so many seconds",
+    )
     recycle_after: int | None = Field(
         None, ge=1, description="work in a process of its own, a new one after so many works"
     )

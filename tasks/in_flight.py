@@ -30,6 +30,7 @@ class InFlight:
         self._lock = threading.Lock()
         self._coming: list[tuple[str, str]] = []  # (key, item id), in the order of the pass
         self._named: dict[str, str] = {}
+        self._at_work: set[str] = set()
         self._started: dict[str, str] = {}
         self._ahead, self._written = _FEWEST, 0.0
 
@@ -48,6 +49,8 @@ class InFlight:
         key = job.work.key
         with self._lock:
             self._started.setdefault(key, utc_now())
+            self._at_work.add(key)
+            self._moved()
             if self.lease is None or key in self._named:
                 return
             place = next((i for i, (k, _) in enumerate(self._coming) if k == key), None)
@@ -62,6 +65,8 @@ class InFlight:
         """``job`` is over; the next naming leaves it out."""
         with self._lock:
             self._named.pop(job.work.key, None)
+            self._at_work.discard(job.work.key)
+            self._moved()
 
     def clear(self) -> None:
         """All are over, and the lease says so. At most one request."""
@@ -73,6 +78,10 @@ class InFlight:
     def started_at(self, job: Job) -> str | None:
         """When ``job`` began, in UTC."""
         return self._started.get(job.work.key)
+
+    def _moved(self) -> None:
+        if self.lease is not None:
+            self.lease.moved = time.monotonic() if self._at_work else None
 
     def _paced(self) -> int:
         """How many works to name now, by how long the last ones took."""

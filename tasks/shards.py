@@ -21,6 +21,7 @@ from tasks.failures import BrokenAccelerator
 from tasks.models import release
 from tasks.second_go import second_go
 from tasks.shard import Failure, Shard
+from tasks.stalled import ended_if_stalled
 from tasks.turns import HELD
 
 
@@ -94,7 +95,8 @@ def taken(collection: Collection, shard_id: str) -> Iterator[Lease | None]:
         return
     with lease:
         try:
-            yield lease
+            with ended_if_stalled(lease, collection.run.execution.stalled_after):
+                yield lease
         except BrokenAccelerator as error:
             lease.broke(error.code)
             raise

@@ -16,6 +16,7 @@ from promise import Objects, check
 
 from catalogs import paths
 from tasks.runfile import load_run_file
+from tasks.stalled import EXIT_CODE
 
 RunFile = Callable[..., Path]
 WORKS = 6
@@ -79,6 +80,20 @@ def test_with_a_process_of_its_own_one_start_is_enough(
     states = {"done": WORKS - 1, "quarantined": 1}
     outcome = check(file, trace)
     table.keep(f"poison {where}, recycled worker", outcome, 3, redone=3, states=states)
+
+
+def test_a_work_that_hangs_is_set_aside_like_one_that_kills(
+    run_file: RunFile, table: FaultTable
+) -> None:
+    file = run_file(WORKS, execution={"stalled_after": 3, "shard_size": WORKS})
+    trace, log = file.parent / "trace", file.parent / "log"
+    env = {"EPA_FAULTS_TRACE": str(trace), "EPA_FAULTS_HANG": "Work 2", "EPA_FAULTS_LONG": "1"}
+    codes = [workers.ended(workers.start(file, log=log, **env)) for _ in range(3)]
+    assert codes == [EXIT_CODE, EXIT_CODE, 1], log.read_text()
+    assert "none has begun or ended for 3 s" in log.read_text()
+    assert quarantined(file) == [("Work 2", "worker_killed", 3)]
+    states = {"done": WORKS - 1, "quarantined": 1}
+    table.keep("a work hangs, 3 starts", check(file, trace), 3, redone=3, states=states)
 
 
 @pytest.mark.faults

@@ -4,6 +4,7 @@ Python imports this by itself where its folder is on PYTHONPATH. Only the enviro
 
 EPA_FAULTS_TRACE    file that gets a line "<key> <pid>" for every work handed to the model
 EPA_FAULTS_POISON   title of the work at which the process kills itself before it is computed
+EPA_FAULTS_HANG     title of the work at which the model's call never comes back
 EPA_FAULTS_PICTURE  SHA-256 of the picture at which the process kills itself when it is decoded
 EPA_FAULTS_SLOW     seconds that every call of the model takes longer
 EPA_FAULTS_LONG     if set, works count as long ones: named in their lease two at a time
@@ -34,6 +35,9 @@ def _compute(module):
         poison = os.environ.get("EPA_FAULTS_POISON")
         if poison and any(entry.job.row["title"] == poison for entry in entries):
             os.kill(os.getpid(), signal.SIGKILL)
+        hang = os.environ.get("EPA_FAULTS_HANG")
+        if hang and any(entry.job.row["title"] == hang for entry in entries):
+            time.sleep(3600)
         time.sleep(float(os.environ.get("EPA_FAULTS_SLOW", "0")))
         return plain(shard, entries)
 
