@@ -6,9 +6,8 @@ import hashlib
 import io
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from catalogs.addresses import local_path, open_url, plain_stat
@@ -25,6 +24,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "AVIF"
 PROXY_SHA256 = "proxy_sha256"
 MASK_SHA256 = "mask_sha256"
 _ORIENTATION_TAG = 0x0112
+_SILENT = 2.0  # seconds before a bar is shown
 _WHOLE = 16 << 20  # bytes of a store's object that is read in one request, not block by block
 
 
@@ -53,9 +53,8 @@ def probe_rows(
     workers = min(8, (os.cpu_count() or 1) + 2) if below is None else 8
     with ThreadPoolExecutor(workers) as pool:
         found = [(row, str(row["image_uri"])) for row in rows if can_be_probed(row["image_uri"])]
-        for (row, place), facts in zip(
-            found, pool.map(facts_of, [place for _, place in found]), strict=True
-        ):
+        probed = pool.map(facts_of, [place for _, place in found])
+        for (row, place), facts in zip(found, _shown(probed, len(found)), strict=True):
             problem = facts.pop("problem", None)
             row.update(facts)
             if problem:
@@ -67,6 +66,16 @@ def probe_rows(
                 if digest:
                     others = [pair for pair in row.get("extra") or () if pair[0] != name]
                     row["extra"] = [*others, (name, digest)]
+
+
+def _shown(probed: Iterable[dict[str, Any]], total: int) -> Iterable[dict[str, Any]]:
+    """The same, with a bar in a terminal: every picture is read whole, which a store takes time."""
+    from tqdm import tqdm
+
+    bar: Iterable[dict[str, Any]] = tqdm(
+        probed, "pictures read", total, unit="", delay=_SILENT, disable=None, leave=False
+    )
+    return bar
 
 
 def _open(place: str, sizes: Mapping[str, int]) -> _Bytes:
@@ -92,16 +101,12 @@ def _sha256(opened: Callable[[], _Bytes]) -> str | None:
         return None
 
 
-def probe_file(path: Path) -> dict[str, Any]:
-    """Columns image_sha256, image_bytes, width, height, image_format of a local image file.
+def _facts(opened: Callable[[], _Bytes]) -> dict[str, Any]:
+    """Columns image_sha256, image_bytes, width, height, image_format of an image file.
 
     Reads the header, decodes no pixel; the size is as seen, after the EXIF orientation. `problem`
-    is `missing_file` or `unreadable` where the file gives less. Never holds the whole file.
+    is `missing_file` or `unreadable` where the file gives less.
     """
-    return _facts(lambda: _open(str(path), {}))
-
-
-def _facts(opened: Callable[[], _Bytes]) -> dict[str, Any]:
     try:
         with opened() as file:
             facts = {"image_sha256": hashlib.file_digest(file, "sha256").hexdigest()}

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalogs.builders.probing import probe_file
+from catalogs.builders.probing import probe_rows
 from catalogs.errors import TooManyBytes
 from catalogs.images import read_image
 from catalogs.storage import Storage, configure
+from catalogs.validation import ValidationReport
 
 HUGE = 4 << 30
 
@@ -52,9 +53,11 @@ def test_a_catalog_hashes_a_file_without_holding_it(tmp_path: Path) -> None:
     with (tmp_path / "large.png").open("wb") as file:
         file.truncate(512 << 20)
     before = peak()
-    facts = probe_file(tmp_path / "large.png")
-    assert facts["image_bytes"] == 512 << 20
-    assert facts["problem"] == "unreadable"
+    rows = [{"image_uri": str(tmp_path / "large.png")}]
+    report = ValidationReport(source="here")
+    probe_rows(rows, report)
+    assert rows[0]["image_bytes"] == 512 << 20
+    assert report.flagged == {"unreadable": 1}
     assert peak() - before < 128 << 20
 
 
