@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import pyarrow as pa
 
@@ -15,6 +16,7 @@ from catalogs.validation import printable
 
 __all__ = [
     "build_source",
+    "matching",
     "open_source",
     "read_catalog",
     "select",
@@ -48,6 +50,24 @@ def select(table: pa.Table, where: str | None = None, limit: int | None = None) 
 
 
 def _matching_ids(table: pa.Table, where: str) -> pa.Array:
+    known = [*SCHEMA.names, "style", "year"]
+    return matching(table, where, "id", known=known, more=_SHORT)
+
+
+def matching(
+    table: pa.Table,
+    where: str,
+    column: str,
+    *,
+    known: Iterable[str],
+    name: str = "catalog",
+    more: str = "",
+) -> pa.Array:
+    """One column of the rows for which a DuckDB expression is true; it reads nothing but the table.
+
+    The table is called `name` in it; `more` are further columns in SQL, `known` the names an error
+    may offer. Raises ConfigError for a wrong expression or an unknown column.
+    """
     import duckdb
 
     connection = duckdb.connect(
@@ -58,24 +78,23 @@ def _matching_ids(table: pa.Table, where: str) -> pa.Array:
         }
     )
     try:
-        connection.register("catalog", table)
+        connection.register(name, table)
         connection.execute("SET lock_configuration = true")
         # A relation's filter takes one expression: no second statement gets in through it.
-        works = connection.view("catalog").project(f"*, {_SHORT}")
-        found = works.filter(where).project("id").to_arrow_table()
-        return found["id"].combine_chunks()
+        works = connection.view(name).project(f"*, {more}" if more else "*")
+        found = works.filter(where).project(column).to_arrow_table()
+        return found[column].combine_chunks()
     except duckdb.Error as error:
-        raise ConfigError(_explain(where, error)) from error
+        raise ConfigError(_explain(where, error, list(known))) from error
     finally:
         connection.close()
 
 
-def _explain(where: str, error: Exception) -> str:
+def _explain(where: str, error: Exception, known: list[str]) -> str:
     message = str(error)
     unknown = re.search(r'[Cc]olumn "([^"]+)" not found|column named "([^"]+)"', message)
     if unknown:
         name = unknown[1] or unknown[2]
-        known = [*SCHEMA.names, "style", "year"]
         hint = nearest(name, known) or f"; allowed are {', '.join(known)}"
         return f"where: there is no column {name!r}{hint}."
     first = printable(message.partition("\n")[0].strip())

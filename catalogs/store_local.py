@@ -12,7 +12,7 @@ from stat import S_ISDIR
 
 from catalogs import paths
 from catalogs.errors import ConfigError
-from catalogs.store import ObjectInfo, Store, unless_missing
+from catalogs.store import ObjectInfo, Store, check_path, unless_missing
 
 _TEMPORARY = ".tmp-"
 _ABANDONED = 24 * 3600  # seconds after which no writer can still be at work on a file
@@ -53,6 +53,30 @@ class LocalStore(Store):
                         with contextlib.suppress(OSError):
                             if path.stat().st_mtime < oldest:
                                 path.unlink()
+
+    def remove_temporaries(self) -> None:
+        """Remove what killed writers left anywhere here; nobody else may be writing."""
+        for folder, _, names in os.walk(self.root):
+            for name in names:
+                if name.startswith(_TEMPORARY):
+                    (Path(folder) / name).unlink(missing_ok=True)
+
+    def link(self, path: str, origin: Path) -> bool:
+        """Make an object of a file of this disk without copying it, replacing what was there.
+
+        Both are one file from then on. False where the disk cannot, or `origin` is on another.
+        """
+        target = self.root / check_path(path)
+        temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(origin, temporary)
+            self._publish(temporary, target, os.replace, durable=False)
+        except OSError as error:
+            if error.errno in _NO_HARD_LINKS or error.errno == errno.EXDEV:
+                return False
+            raise
+        return True
 
     def _get(self, path: str) -> bytes:
         return (self.root / path).read_bytes()

@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 
 from catalogs.addresses import check_address
 from catalogs.builders.probing import probe_bytes
@@ -27,12 +18,12 @@ from catalogs.store import Store
 from catalogs.validation import ValidationReport, printable
 from epa_core.errors import ItemError
 from epa_core.media.images import DEFAULT_LIMITS, ImageLimits, decode_image
+from flows.bar import Bar
 from flows.catalogs_cli import build_catalog, check_target
 from flows.console import CONSOLE
 
 # What a run would refuse for its shape is the run's to say; here it must only be a picture.
 _ANY_SHAPE = ImageLimits(DEFAULT_LIMITS.max_pixels, min_side=1, max_aspect=math.inf)
-_EVERY = 60.0  # seconds between lines about the progress
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
@@ -66,7 +57,7 @@ def download_pictures(
     table = select(built.table, request.where, request.limit)
     if built.report.dropped:
         _print(built.report.lines())
-    with _Progress() as progress:
+    with Bar("pictures") as progress:
         try:
             result = Download(store, fetcher, look_at, workers, progress.at).run(table)
         finally:
@@ -114,28 +105,3 @@ def _report(source: str, works: int, store: Store, result: Downloaded) -> None:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print(printable(line, 10_000))  # noqa: T201
-
-
-class _Progress:
-    """A bar on a terminal; a line every minute elsewhere."""
-
-    def __init__(self) -> None:
-        columns = (TextColumn("pictures"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        terminal = CONSOLE.is_terminal
-        self._bar = Progress(*columns, console=CONSOLE, transient=True, disable=not terminal)
-        self._said = time.monotonic() if not terminal else math.inf
-
-    def __enter__(self) -> _Progress:
-        self._bar.start()
-        self._task = self._bar.add_task("", total=None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def at(self, done: int, total: int) -> None:
-        """Show that so many files of all are done."""
-        self._bar.update(self._task, completed=done, total=total)
-        if time.monotonic() - self._said > _EVERY:
-            self._said = time.monotonic()
-            CONSOLE.print(f"{done} of {total} pictures", highlight=False)

@@ -12,7 +12,7 @@ from shlex import quote
 
 import typer
 
-from flows.cli import catalog, collection, maintenance, released, run, single
+from flows.cli import catalog, collection, export, maintenance, released, run, single
 
 app = typer.Typer(
     name="epa",
@@ -27,6 +27,7 @@ run.register(app)
 single.register(app)
 released.register(app)
 collection.register(app)
+export.register(app)
 maintenance.register(app)
 app.add_typer(catalog.app, name="catalog")
 
