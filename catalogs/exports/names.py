@@ -39,7 +39,7 @@ def plain_name(text: str, most: int) -> str:
 
 def whole_name(stem: str) -> str:
     """A name that has its ending or is a folder's: not one that Windows keeps for devices."""
-    found = sanitize_filename(stem, _REPLACEMENT, platform="universal")
+    found = sanitize_filename(stem.rstrip(" ."), _REPLACEMENT, platform="universal")
     return f"{_REPLACEMENT}{found}" if found.partition(".")[0].lower() in _CONSOLES else found
 
 

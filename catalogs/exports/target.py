@@ -55,6 +55,8 @@ class Target:
 
     def _list(self) -> dict[str, int]:
         """Every file that is there, with its size; hidden temporary ones of stores are not seen."""
+        if isinstance(self.store, LocalStore) and self.store.root.is_file():
+            raise ConfigError(f"--output {self.url} is not writable: it is a file; name a folder")
         parent, _, leaf = self.store.url.rstrip("/").rpartition("/")
         if not leaf or parent.endswith(":/"):
             raise ConfigError(
@@ -158,7 +160,7 @@ class Target:
             "format": self.format,
             "collection": self.owner,
             "complete": complete,
-            "documents": self._documents,
+            "documents": dict(sorted(self._documents.items())),
             "files": self._plan,
         }
         data = json.dumps(marker, ensure_ascii=False, separators=(",", ":")).encode()
