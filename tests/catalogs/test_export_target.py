@@ -116,7 +116,7 @@ def test_other_exports_are_refused(source: Store, goal: Path) -> None:
     before = tree(goal)
     with pytest.raises(ConfigError, match="an export as 'folder' is there"):
         export("webdataset", source, goal, chosen, adopt=True)
-    with pytest.raises(ConfigError, match="of another collection is there.*--into-existing"):
+    with pytest.raises(ConfigError, match=r"of another collection is there.*--into-existing"):
         export("folder", source, goal, chosen, owner="another")
     assert tree(goal) == before
     export("folder", source, goal, chosen[:1], owner="another", adopt=True)
@@ -247,5 +247,5 @@ def test_links_where_the_disk_has_none_are_copies(
     monkeypatch.setattr(os, "link", refuse)
     chosen = fabricate(source, ROWS)
     assert export("folder", source, goal, chosen, link=True).written == 5
-    videos = [path for path in goal.rglob("*.mp4")]
+    videos = list(goal.rglob("*.mp4"))
     assert [os.stat(path).st_nlink for path in videos] == [1] * 5

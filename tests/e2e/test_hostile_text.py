@@ -247,6 +247,9 @@ def epa(
         ["rebuild", "{out}"],
         ["plan", "{out}/run.yaml"],
         ["plan", "{out}/run.yaml", "--json"],
+        ["export", "{out}", "--format", "videofolder", "-o", "{tmp}/x"],
+        ["export", "{out}", "--format", "webdataset", "-o", "{tmp}/x"],
+        ["export", "{out}", "--format", "folder", "-o", "{tmp}/x"],
         ["catalog", "show", "{in}", "--limit", "100"],
         ["catalog", "check", "{in}"],
         ["catalog", "build", "{in}", "-o", "{tmp}/c.parquet"],
@@ -311,6 +314,49 @@ def test_json_and_parquet_say_the_exact_text(
     expected = {item(name): valid(text).strip() for name, text in TEXTS.items()}
     assert {name: told[name] for name in expected} == expected
     assert {name: kept[name] for name in expected} == expected
+
+
+# -- exports
+
+
+def test_exports_have_safe_names_and_exact_texts(
+    finished: Collection, epa: Callable[..., Answer], tmp_path: Path
+) -> None:
+    import datasets
+    import webdataset
+
+    titles = sorted(valid(text).strip() for text in TEXTS.values())
+    for form in ("folder", "videofolder", "webdataset"):
+        answer = epa("export", out_of(finished), "--format", form, "-o", tmp_path / form)
+        assert answer.code == 0, answer.err
+    assert {path.name for path in tmp_path.iterdir()} == {"folder", "videofolder", "webdataset"}
+    with (tmp_path / "folder" / "index.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(TEXTS)
+    for row in rows:
+        assert None not in row
+        measures = ("motion", "drift", "seed")
+        assert [t for n, t in row.items() if n not in measures and FORMULA.match(t)] == []
+        video = (tmp_path / "folder" / row["file_name"]).resolve()
+        assert video.is_relative_to(tmp_path / "folder" / row["file_name"].partition("/")[0])
+        assert not CONTROLS.search(row["file_name"])
+        assert not set(row["file_name"]) & set('<>:"|?*\\')
+        assert video.is_file()
+    place = tmp_path / "videofolder"
+    loaded = datasets.load_dataset(
+        "videofolder", data_dir=str(place), cache_dir=str(tmp_path / "c")
+    )
+    assert sorted(loaded["train"].remove_columns("video")["title"]) == titles
+    card = (place / "README.md").read_text()
+    head = card.split("---\n")[1]
+    assert yaml.safe_load(head)["pretty_name"].startswith("</script><img")
+    body = card.removeprefix(f"---\n{head}---\n")
+    assert "<img" not in body
+    assert "<script" not in body
+    assert not CONTROLS.search(card)
+    shards = str(tmp_path / "webdataset" / "epa-000000.tar")
+    told = [json.loads(s["json"]) for s in webdataset.WebDataset(shards, shardshuffle=False)]
+    assert sorted(row["title"] for row in told) == titles
 
 
 @pytest.mark.parametrize(
