@@ -5,6 +5,7 @@
     catalog     build and plan the WikiArt lists (needs EPA_WIKIART=folder of the ArtGAN lists)
     again       a second run of a finished collection of 10,000 works
     nothing-to-do  the same of 100,000 works on S3: requests over the wire, seconds
+    exports     10,000 finished works in every form of `epa export`
     kills       SIGKILL at 30 random moments of a 180-work run
     same        one painting, many ways: the same frames
     paper-model the paper's model through the line against one process per painting; its memory,
@@ -25,7 +26,17 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from benchmarks import again, catalog, kills, machinery, memory, nothing_to_do, paper_model, same
+from benchmarks import (
+    again,
+    catalog,
+    exports,
+    kills,
+    machinery,
+    memory,
+    nothing_to_do,
+    paper_model,
+    same,
+)
 
 ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "machinery": machinery.run,
@@ -33,6 +44,7 @@ ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "catalog": catalog.run,
     "again": again.run,
     "nothing-to-do": nothing_to_do.run,
+    "exports": exports.run,
     "kills": kills.run,
     "same": same.run,
     "paper-model": paper_model.run,

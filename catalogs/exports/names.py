@@ -9,6 +9,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from pathvalidate import sanitize_filename
 
@@ -27,6 +28,7 @@ _FRONT = " .-~=+@'\uff1d\uff0b\uff0d\uff20_"
 _CONSOLES = {"conin$", "conout$"}  # reserved on Windows, too
 
 
+@lru_cache(maxsize=4096)  # artists come again and again
 def plain_name(text: str, most: int) -> str:
     """The text as a part of a file's name of at most so many bytes; empty where nothing is left."""
     shown = unicodedata.normalize("NFC", " ".join(text.split()))
@@ -37,6 +39,7 @@ def plain_name(text: str, most: int) -> str:
     return shown.encode()[:most].decode(errors="ignore").rstrip(" .")
 
 
+@lru_cache(maxsize=4096)
 def whole_name(stem: str) -> str:
     """A name that has its ending or is a folder's: not one that Windows keeps for devices."""
     found = sanitize_filename(stem.rstrip(" ."), _REPLACEMENT, platform="universal")
