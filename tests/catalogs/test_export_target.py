@@ -249,3 +249,21 @@ def test_links_where_the_disk_has_none_are_copies(
     assert export("folder", source, goal, chosen, link=True).written == 5
     videos = list(goal.rglob("*.mp4"))
     assert [os.stat(path).st_nlink for path in videos] == [1] * 5
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_old_content_is_never_taken_for_new(
+    source: Store, goal: Path, monkeypatch: pytest.MonkeyPatch, adopted: bool
+) -> None:
+    """Same names, same sizes, other content, and the process dies before a file is copied."""
+    export("folder", source, goal, fabricate(source, ROWS))
+    if adopted:
+        (goal / MARKER).unlink()
+    changed = fabricate(source, [{**row, "fps_of_key": 12} for row in ROWS])
+    with monkeypatch.context() as dying:
+        dying.setattr(source, "get", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            export("folder", source, goal, changed, adopt=True)
+    assert export("folder", source, goal, changed).written == 5
+    export("folder", source, goal.with_name("fresh"), changed)
+    assert tree(goal) == tree(goal.with_name("fresh"))
