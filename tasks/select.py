@@ -1,4 +1,4 @@
-"""Stage 5: which of several seeds' videos a work keeps.
+"""Between stages 4 and 5, where it is switched on: which of several seeds' videos a work keeps.
 
 What varies is the noise of the final animation alone: both distilled paths serve all candidates.
 Candidate 0 has the seed of a work without candidates, and every candidate its own, so that
