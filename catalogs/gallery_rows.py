@@ -6,6 +6,7 @@ from pathlib import PureWindowsPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from catalogs.choice import tried_text
 from catalogs.safe_text import directions_shown, undirected
 
 STATES = ("done", "failed", "skipped", "quarantined")
@@ -36,6 +37,8 @@ DETAIL_FIELDS = (
     "model",
     "proxy",
     "seed",
+    "candidates",
+    "tried",
     "frames",
     "fps",
     "duration",
@@ -116,7 +119,7 @@ def detail_of(row: Mapping[str, Any]) -> dict[str, Any]:
     genre = [_label(name) for name in _names(row.get("genre"))]
     source = plain(public_source(str(row.get("source_uri") or "")))
     own = {"seed": seed, "genre": genre, "source_uri": source, "outputs": list(_files(row))}
-    return entry | own
+    return entry | own | {"tried": plain(tried_text(row)) or None}
 
 
 def public_source(uri: str) -> str | None:

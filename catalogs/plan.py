@@ -20,7 +20,7 @@ from typing import Any
 
 from catalogs import records
 from catalogs.changes import Past, pasts
-from catalogs.facts import Ledger
+from catalogs.facts import SEEDED, Ledger
 from catalogs.keys import KEY_BYTES
 from catalogs.rows import LOST
 from catalogs.shards import ShardId, partition
@@ -117,6 +117,7 @@ def make_plan(
     plan_key: str | None = None,
     material_of: Callable[[Work], Mapping[str, Any]],
     varied: Collection[str] = (),
+    seeds_of: Callable[[Work], int] = lambda work: 1,
 ) -> Plan:
     """Compare the works with the ledger; no request, no work.
 
@@ -124,7 +125,8 @@ def make_plan(
     `material_of` gives a work's key material, flat and JSON-able; it is called for changed works
     only. Fields named "stage.field" are settings of the run: their values are shown. `varied` are
     the fields in which works of one item differ: what differs in one of them is no change.
-    `plan_key` is the plan's name where it has another than the hash of its works' keys.
+    `plan_key` is the plan's name where it has another than the hash of its works' keys. `seeds_of`
+    says how many seeds a work is animated with at least, for the estimate.
     """
     decisions = [_decide(work, ledger, max_attempts) for work in works]
     unknown = [i for i, (reason, _) in enumerate(decisions) if reason == NEW]
@@ -151,7 +153,7 @@ def make_plan(
         reasons=tuple(reasons),
         shards=shards,
         examples=_examples(works, reasons),
-        seconds_estimate=_estimate(shards, ledger),
+        seconds_estimate=_estimate(shards, ledger, seeds_of),
         counts=Counter(reasons),
     )
 
@@ -207,18 +209,25 @@ def _stages_to_do(
         yield i, stages
 
 
-def _estimate(shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger) -> float | None:
+def _estimate(
+    shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger, seeds_of: Callable[[Work], int]
+) -> float | None:
     """Seconds of work ahead, from the recorded medians; None when nothing was recorded."""
-    stages = Counter(work.stages for works in shards.values() for work in works)
+    stages = Counter((p.stages, seeds_of(p.work)) for works in shards.values() for p in works)
     if not stages:
         return 0.0
     medians = ledger.seconds()
     if not medians:
         return None
     return sum(
-        count * sum(medians.get(name, 0.0) for name in _timings(names))
-        for names, count in stages.items()
+        count * sum(medians.get(name, 0.0) * _times(name, seeds) for name in _timings(names))
+        for (names, seeds), count in stages.items()
     )
+
+
+def _times(timing: str, seeds: int) -> int:
+    """How often a work takes a timing's median, which is that of one seed."""
+    return seeds if timing == SEEDED else 1
 
 
 def _timings(stages: Iterable[str]) -> set[str]:
@@ -230,4 +239,6 @@ def _timings(stages: Iterable[str]) -> set[str]:
 
 def _family(stage: str) -> str:
     """First word of a stage's name."""
+    if stage == "select":  # which animates with several seeds
+        return "animate"
     return stage.replace(".", "_").replace("-", "_").partition("_")[0]

@@ -109,6 +109,10 @@ class Record(BaseModel):
     prompt_cut: str | None = None
     proxy_prompt_cut: str | None = None
     seed: int | None = None
+    candidate: int | None = None  # which of the seeds tried was kept, from 0
+    candidates: int | None = None  # how many were tried
+    candidate_score: float | None = None
+    candidates_tried: str | None = None  # JSON, of each: seed, flag, score, measures, or failure
     variant: str | None = None
     cell: str | None = None
     model: str | None = None

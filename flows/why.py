@@ -13,6 +13,7 @@ from rich.console import Console
 
 from catalogs import leases, plan
 from catalogs.changes import Change, last_change
+from catalogs.choice import tried_text
 from catalogs.codes import CODES
 from catalogs.errors import ConfigError
 from catalogs.leases import Holder
@@ -44,7 +45,7 @@ def print_why(location: str, named: str) -> None:
         console.print("It is no longer among the selected works.")
     materials = [collection.material(work) for _, work in works]
     first = materials[0] if materials else {}
-    shared = {n: v for n, v in first.items() if all(m[n] == v for m in materials)}
+    shared = {n: v for n, v in first.items() if all(m.get(n) == v for m in materials)}
     told = _Told(collection, location, history)
     cells = collection.cells_by_key(works[0][1].index) if works else {}
     for (i, work), material in zip(works, materials, strict=True):
@@ -182,9 +183,18 @@ def _attempt(record: Record) -> str:
     if record.worker == WORKER:
         return f"{text}, recorded from its files; key {record.key}"
     if record.status == "done":
-        return f"{text}, motion {record.motion}, {record.flag}; key {record.key}"
+        best = _best(record)
+        return f"{text}, motion {record.motion}, {record.flag}{best}; key {record.key}"
     where = f" in {record.stage_failed}" if record.stage_failed else ""
     return text + escaped(f" [{record.code}]{where}: {record.message}")
+
+
+def _best(record: Record) -> str:
+    """Which of several seeds was kept, and what came of each; nothing without a choice."""
+    if record.candidates is None:
+        return ""
+    tried = tried_text(record.model_dump(include={"candidate", "candidates_tried"}))
+    return escaped(f", best of {record.candidates} (seed {record.seed}): {tried}")
 
 
 def find_item(collection: Collection, named: str) -> str:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 
+from catalogs.choice import Choice
 from catalogs.errors import StoreError
 from epa_core.errors import ItemError
 from epa_core.media.images import fit
 from tasks import proxy
 from tasks.beside import PROXY, read_beside
+from tasks.candidates import best_of
 from tasks.commit import commit_done, commit_failure
-from tasks.compute import Awakening, check_model, compute_batch, slice_vae
+from tasks.compute import Awakening, check_model, compute_batch, make_paths, slice_vae
 from tasks.failures import as_item_error
-from tasks.intermediates import LATENTS, Damaged, latents_from_bytes
+from tasks.intermediates import LATENTS, Damaged, cache_folder, latents_and_fact
 from tasks.overlap import overlapped
 from tasks.own import own_arguments
 from tasks.second_go import wants_float32
@@ -47,8 +49,18 @@ def run(shard: Shard) -> list[Failure]:
     def compute(batch: list[Awakening | Failure]) -> Iterator[Awakening | Failure]:
         yield from (entry for entry in batch if isinstance(entry, Failure))
         ready = [entry for entry in batch if isinstance(entry, Awakening)]
-        yield from split_on_failure(
-            ready, lambda part: compute_batch(shard, part), "animate", partial(slice_vae, shard)
+        undecided = shard.recipe.select.active
+        one_of_many = [entry for entry in ready if undecided and entry.choice is None]
+        yield from step(compute_batch, [e for e in ready if not undecided or e.choice])
+        if one_of_many:
+            steps = partial(step, make_paths), partial(step, compute_batch)
+            yield from best_of(shard, one_of_many, *steps)
+
+    def step(
+        work: Callable[[Shard, list[Awakening]], list[Awakening]], entries: list[Awakening]
+    ) -> Iterator[Awakening | Failure]:
+        return split_on_failure(
+            entries, lambda part: work(shard, part), "animate", partial(slice_vae, shard)
         )
 
     def finish(entry: Awakening | Failure) -> None:
@@ -94,8 +106,9 @@ def _fetch(shard: Shard, job: Job) -> Awakening | Failure:
         source = load_painting(shard, job, seconds)
         with timed(seconds, "t_fetch"):
             # In the second go nothing of the first one's precision is taken over.
-            latents = {} if shard.strict else _cached_latents(shard, job)
-            entry = Awakening(job, source, latents, own_arguments(shard, job, source), seconds)
+            latents, choice = ({}, None) if shard.strict else _cached_latents(shard, job)
+            own = own_arguments(shard, job, source)
+            entry = Awakening(job, source, latents, own, seconds, choice=choice)
         if "proxy" in job.work.keys:
             _take_proxy(shard, entry)
         return entry
@@ -103,22 +116,40 @@ def _fetch(shard: Shard, job: Job) -> Awakening | Failure:
         return Failure(job, as_item_error(error, "prepare"), seconds)
 
 
-def _cached_latents(shard: Shard, job: Job) -> dict[str, torch.Tensor]:
-    """The final latents where they are cached, else those of each path that are."""
+def _cached_latents(shard: Shard, job: Job) -> tuple[dict[str, torch.Tensor], Choice | None]:
+    """The final latents where they are cached, else those of each path that are.
+
+    Where several seeds are tried, the final ones are the kept candidate's, with the choice; else
+    candidate 0 may be there from a time without candidates, and the others need the paths.
+    """
+    keys = job.work.keys
+    if "select" in keys:
+        cached = _cached(shard, "select", keys["select"])
+        try:
+            if cached is not None:
+                return {"animate": cached[0]}, Choice.model_validate_json(cached[1])
+        except ValueError:
+            shard.cache.discard(cache_folder("select"), keys["select"], LATENTS)
     found = {}
     for stage in ("animate", "distill.real", "distill.proxy"):
-        key = job.work.keys.get(stage)
-        if key is None or "animate" in found:
+        if stage not in keys or ("animate" in found and "select" not in keys):
             continue
-        folder = stage.partition(".")[0]
-        data = shard.cache.get(folder, key, LATENTS)
-        if data is None:
-            continue
-        try:
-            found[stage] = latents_from_bytes(data)
-        except Damaged:
-            shard.cache.discard(folder, key, LATENTS)
-    return found
+        cached = _cached(shard, stage, keys[stage])
+        if cached is not None:
+            found[stage] = cached[0]
+    return found, None
+
+
+def _cached(shard: Shard, stage: str, key: str) -> tuple[torch.Tensor, str] | None:
+    """Latents of a stage from the cache and what is known of them; damaged ones are discarded."""
+    data = shard.cache.get(cache_folder(stage), key, LATENTS)
+    if data is None:
+        return None
+    try:
+        return latents_and_fact(data)
+    except Damaged:
+        shard.cache.discard(cache_folder(stage), key, LATENTS)
+        return None
 
 
 def _take_proxy(shard: Shard, entry: Awakening) -> None:

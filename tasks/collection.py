@@ -115,6 +115,7 @@ class Collection:
             max_attempts=self.run.execution.max_attempts,
             material_of=self.material,
             varied=[in_material(name) for name in self.run.matrix],
+            seeds_of=lambda work: self.cells[work.cell].recipe.select.candidates,
         )
 
     def replan(self) -> Plan:
@@ -202,7 +203,9 @@ class Collection:
     ) -> Shard:
         """Works of one cell, ready for a pass."""
         chain = self.chains[cell]
-        recipe = chain.recipe.model_dump_json().encode()
+        # Collections without candidates keep the name of their configuration.
+        unused = set() if chain.recipe.select.active else {"select"}
+        recipe = chain.recipe.model_dump_json(exclude=unused).encode()
         return Shard(
             shard_id=shard_id,
             jobs=sorted(jobs, key=lambda job: (self._aspects[job.work.index], job.work.item_id)),
@@ -212,7 +215,7 @@ class Collection:
             recipe=chain.recipe,
             execution=self.run.execution,
             max_prompt=self.run.prompts.max_length,
-            seed_of=lambda job, stage: chain.seed(job.row, stage),
+            seed_of=lambda job, stage, candidate=0: chain.seed(job.row, stage, candidate),
             material_of=lambda job: chain.material(job.row),
             facts={
                 "model.identity": chain.model,

@@ -18,7 +18,7 @@ from catalogs.keys import digest_bytes
 from catalogs.records import Output, Record, commit, utc_now
 from epa_core.errors import ItemError
 from tasks import encode, measure
-from tasks.intermediates import LATENTS, latents_to_bytes
+from tasks.intermediates import LATENTS, cache_folder, latents_to_bytes
 from tasks.models import resolve_device
 from tasks.shard import Failure, Job, Shard, timed
 
@@ -43,7 +43,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         raise ValueError("the work has not been computed")
     entry.frames = None
     with timed(entry.seconds, "t_encode"):
-        quality = measure.run(frames, entry.source.painting)
+        quality = entry.quality or measure.run(frames, entry.source.painting)
         clip = encode.run(frames, shard.recipe.encode, _tags(shard, entry.job))
     with timed(entry.seconds, "t_upload"):
         _keep_latents(shard, entry)
@@ -69,8 +69,17 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         peak_memory=_peak_memory(),
         torch=_version("torch"),
         **asdict(quality),
+        **_chosen(shard, entry),
     )
     shard.watch.succeeded()
+
+
+def _chosen(shard: Shard, entry: Awakening) -> dict[str, Any]:
+    """The seed of the kept candidate, and what is known of the others; nothing without any."""
+    if entry.choice is None:
+        return {}
+    kept = entry.choice.tried[entry.choice.candidate]
+    return {"seed": kept.seed, **entry.choice.facts()}
 
 
 def commit_failure(shard: Shard, failure: Failure) -> None:
@@ -119,6 +128,7 @@ def record_of(shard: Shard, job: Job, **facts: Any) -> Record:
     """A record of what catalog and run say of a work, and of the ``facts`` that they cannot."""
     row, recipe = job.row, shard.recipe
     styles = row["styles"] or []
+    facts.setdefault("seed", shard.seed_of(job, "animate"))
     return Record(
         item_id=job.work.item_id,
         shard_id=shard.shard_id,
@@ -136,7 +146,6 @@ def record_of(shard: Shard, job: Job, **facts: Any) -> Record:
         prompt=row["prompt"],
         prompt_source=row["prompt_source"],
         prompt_rule=row["prompt_rule"],
-        seed=shard.seed_of(job, "animate"),
         variant=recipe.variant,
         cell=shard.cell,
         model=recipe.model.name,
@@ -168,8 +177,9 @@ def content_digest(digests: Iterable[str]) -> str:
 
 def _keep_latents(shard: Shard, entry: Awakening) -> None:
     for stage, latents in entry.fresh.items():
-        data = latents_to_bytes(latents)
-        shard.cache.put(stage.partition(".")[0], entry.job.work.keys[stage], LATENTS, data)
+        fact = entry.choice.model_dump_json() if stage == "select" and entry.choice else ""
+        data = latents_to_bytes(latents, fact)
+        shard.cache.put(cache_folder(stage), entry.job.work.keys[stage], LATENTS, data)
     entry.fresh.clear()
 
 

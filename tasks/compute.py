@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from catalogs.choice import Choice
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.media.images import fit
 from tasks import animate, distill, models
@@ -22,11 +23,15 @@ if TYPE_CHECKING:
 
     from epa_core.awakening import CallSettings, EPASettings, Seed
     from epa_core.cards import ModelCard
+    from epa_core.metrics.quality import Quality
 
 
 @dataclass
 class Awakening:
-    """One work on its way to a video; ``latents`` holds what is already computed, by stage."""
+    """One work on its way to a video; ``latents`` holds what is already computed, by stage.
+
+    Where several seeds are tried, each candidate is one of these by itself for as long.
+    """
 
     job: Job
     source: Source
@@ -38,6 +43,9 @@ class Awakening:
     proxy_strict: bool = False  # half precision could not draw it
     prompt_cut: str = ""  # what the model did not read
     batch_size: int = 1
+    candidate: int = 0  # which of the work's seeds the final animation has
+    choice: Choice | None = None  # of several candidates, once it was made
+    quality: Quality | None = None  # of the frames, where it was asked for before they are encoded
     frames: np.ndarray | None = None
     fresh: dict[str, torch.Tensor] = field(default_factory=dict)  # as the cache has them
 
@@ -49,9 +57,7 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
     model = model_for(shard, entries[0].source.painting.size)
     for entry in entries:
         entry.batch_size = len(entries)
-    _draw_missing(shard, entries)
-    with shared_time(entries, "t_distill"):
-        _distill_missing(shard, entries, model)
+    make_paths(shard, entries)
     with shared_time(entries, "t_animate"):
         _animate_missing(shard, entries, model)
         frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
@@ -63,6 +69,17 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
         entry.frames = clip
         entry.prompt_cut = unread(model.pipeline, entry.job.prompt)
         entry.latents = {}  # let go of the memory while the entry waits to be encoded
+    return entries
+
+
+def make_paths(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
+    """What the final animation of every entry (all of one size) starts from, where it is missing.
+
+    Several candidates of a work must not come here before their work has: it is made once.
+    """
+    _draw_missing(shard, entries)
+    with shared_time(entries, "t_distill"):
+        _distill_missing(shard, entries, model_for(shard, entries[0].source.painting.size))
     return entries
 
 
@@ -229,7 +246,7 @@ def _seed(shard: Shard, entry: Awakening, stage: str, model: Model) -> Seed:
     """What the stage's noise is drawn from: a seed of its own, or the work's one stream."""
     from epa_core.awakening import path_seeds
 
-    seed = shard.seed_of(entry.job, stage)
+    seed = shard.seed_of(entry.job, stage, entry.candidate if stage == "animate" else 0)
     if not model.settings.one_stream:
         return seed
     stream = path_seeds(seed, model.settings)
@@ -241,8 +258,14 @@ def _keep(shard: Shard, entry: Awakening, stage: str, latents: torch.Tensor) -> 
     """Round as the cache does, whether or not it keeps the stage; it is written while encoding."""
     import torch
 
-    stored = latents.to(getattr(torch, shard.recipe.card.cache_dtype))
-    entry.latents[stage] = stored.to(torch.float32)
-    # Keys say half precision: what float32 made in a second go serves its own work only.
-    if stage.partition(".")[0] in shard.cache.keep and not shard.strict:
-        entry.fresh[stage] = stored
+    rounded = stored(shard, latents)
+    entry.latents[stage] = rounded.to(torch.float32)
+    if shard.keeps(stage):
+        entry.fresh[stage] = rounded
+
+
+def stored(shard: Shard, latents: torch.Tensor) -> torch.Tensor:
+    """Latents as the cache has them."""
+    import torch
+
+    return latents.to(getattr(torch, shard.recipe.card.cache_dtype))

@@ -25,6 +25,7 @@ from tasks.measure import Params as MeasureParams
 from tasks.prepare import Params as PrepareParams
 from tasks.presets import expanded
 from tasks.proxy import Params as ProxyParams
+from tasks.select import Params as SelectParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
 Protocol = Literal["file", "s3", "gs", "az", "hf"]
@@ -60,6 +61,7 @@ class Recipe(Settings):
     proxy: ProxyParams = ProxyParams()
     distill: DistillParams = DistillParams()
     animate: AnimateParams = AnimateParams()
+    select: SelectParams = SelectParams()
     encode: EncodeParams = EncodeParams()
     measure: MeasureParams = MeasureParams()
 

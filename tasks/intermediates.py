@@ -52,16 +52,25 @@ def picture_from_bytes(data: bytes) -> tuple[PIL.Image.Image, dict[str, str]]:
     return image, {str(k): v for k, v in texts.items() if isinstance(v, str)}
 
 
-def latents_to_bytes(latents: torch.Tensor) -> bytes:
-    """Safetensors bytes of one latent clip in its own dtype, with a checksum of its values."""
+def latents_to_bytes(latents: torch.Tensor, fact: str = "") -> bytes:
+    """Safetensors bytes of one latent clip in its own dtype, with a checksum of its values.
+
+    ``fact`` is what is to be known of it, any text.
+    """
     from safetensors.torch import save
 
     stored = latents.contiguous()
-    return save({"latents": stored}, metadata={"crc32": _checksum(stored)})
+    facts = {"fact": fact} if fact else {}
+    return save({"latents": stored}, metadata={"crc32": _checksum(stored, fact), **facts})
 
 
 def latents_from_bytes(data: bytes) -> torch.Tensor:
     """The latent clip as float32. Raises Damaged."""
+    return latents_and_fact(data)[0]
+
+
+def latents_and_fact(data: bytes) -> tuple[torch.Tensor, str]:
+    """The latent clip as float32, and what is known of it ("" if nothing). Raises Damaged."""
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
@@ -69,13 +78,18 @@ def latents_from_bytes(data: bytes) -> torch.Tensor:
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         stored = load(data)["latents"]
-        wanted = header["__metadata__"]["crc32"]
+        wanted, fact = header["__metadata__"]["crc32"], header["__metadata__"].get("fact", "")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise Damaged(f"cached latents cannot be read: {error}") from error
-    if _checksum(stored) != wanted:
+    if _checksum(stored, fact) != wanted:
         raise Damaged("cached latents differ from their checksum")
-    return stored.to(torch.float32)
+    return stored.to(torch.float32), fact
 
 
-def _checksum(tensor: torch.Tensor) -> str:
-    return f"{zlib.crc32(tensor.cpu().numpy().data):08x}"
+def _checksum(tensor: torch.Tensor, fact: str) -> str:
+    return f"{zlib.crc32(fact.encode(), zlib.crc32(tensor.cpu().numpy().data)):08x}"
+
+
+def cache_folder(stage: str) -> str:
+    """Where the cache has a stage's results: both paths in one, all final latents in one."""
+    return "animate" if stage == "select" else stage.partition(".")[0]

@@ -4,6 +4,8 @@
           |                                  |           +-> animate -> encode -> measure
           +-> prepare -----------------------+-> distill.real
 
+Where several seeds are tried, a stage `select` lies between animate (candidate 0) and encode.
+
 A stage's key covers its VERSION, its Params, the model it runs, its seed and the keys of its
 inputs, so a changed setting changes exactly the keys downstream of it. Which links exist depends
 on the variant: the baseline has neither proxy nor distillation. A proxy maker with a canvas of its
@@ -20,7 +22,7 @@ from typing import Any
 from catalogs.keys import StageKeyer, derive_seed
 from epa_core.cards import model_identity, proxy_identity
 from epa_core.errors import UnsupportedError
-from tasks import animate, distill, encode, measure, prepare, proxy
+from tasks import animate, distill, encode, measure, prepare, proxy, select
 from tasks.config import Recipe
 
 # Catalog columns that decide a result: the picture, the prompts, the files' tags.
@@ -98,7 +100,11 @@ class KeyChain:
         tags = {name: row[name] or "" for name in TAG_COLUMNS}
         if self.recipe.one_stream:  # seeds do not tell works apart then, and a key names one work
             tags["item"] = row["id"]
-        add("encode", animate=keys["animate"], **tags)
+        chosen = keys["animate"]
+        if self.recipe.select.active:
+            add("select", animate=chosen)
+            chosen = keys["select"]
+        add("encode", animate=chosen, **tags)
         add("measure", encode=keys["encode"])
         return keys
 
@@ -117,11 +123,16 @@ class KeyChain:
             found["motion_strength"] = _plain_number(found["motion_strength"])
         return {name: value for name, value in found.items() if value}
 
-    def seed(self, row: Row, stage: str) -> int:
-        """Seed of one stage of one work; independent of shard, batch and worker."""
+    def seed(self, row: Row, stage: str, candidate: int = 0) -> int:
+        """Seed of one stage of one work; independent of shard, batch and worker.
+
+        Those of further candidates follow from candidate 0's, which is in the stage's key. Under
+        ``one_stream`` they are the run's seed and the next ones, as one would try them by hand.
+        """
         if self.recipe.one_stream:
-            return self.recipe.seed
-        return derive_seed(self.recipe.seed, row["id"], stage)
+            return (self.recipe.seed + candidate) % 2**63
+        seed = derive_seed(self.recipe.seed, row["id"], stage)
+        return derive_seed(seed, row["id"], f"{stage}.{candidate}") if candidate else seed
 
     def material(self, row: Row) -> dict[str, Any]:
         """What went into the keys, flat, for `epa plan` and `epa why` to say what changed."""
@@ -135,7 +146,10 @@ class KeyChain:
     @property
     def constants(self) -> dict[str, Any]:
         """All that enters the keys beside the rows."""
-        return {**self._settings, "per_work": list(self.recipe.card.per_work)}
+        facts = {**self._settings, "per_work": list(self.recipe.card.per_work)}
+        if self.recipe.select.active:
+            facts |= {"select.version": select.VERSION, "select": self.recipe.select.material()}
+        return facts
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -152,6 +166,11 @@ class KeyChain:
             params: Any = getattr(self.recipe, stage)
             dumped = params.model_dump(mode="json", exclude=_PLACE)
             facts |= {f"{stage}.{k}": v for k, v in dumped.items()}
+        # Only what is not as usual: works of earlier versions have nothing of it in theirs.
+        usual = select.Params()
+        for name, value in self.recipe.select.material().items():
+            if value != getattr(usual, name):
+                facts[f"select.{name}"] = value
         model = self.recipe.model.model_dump(mode="json", exclude=_PLACE)
         return facts | {f"model.{k}": v for k, v in model.items()}
 
@@ -173,6 +192,7 @@ class KeyChain:
         }
         canvas = recipe.prepare.model_dump(mode="json")
         own_canvas = recipe.proxy.model_dump(mode="json", include=_CANVAS)
+        chosen = {**recipe.select.material(), "measure": measure.VERSION}  # the judge
         return {
             "prepare": _keyer("prepare", prepare.VERSION, canvas),
             "prepare.proxy": _keyer("prepare", prepare.VERSION, own_canvas),
@@ -180,6 +200,7 @@ class KeyChain:
             "distill.real": _keyer("distill", distill.VERSION, distil, self.model),
             "distill.proxy": _keyer("distill", distill.VERSION, distil, self.model),
             "animate": _keyer("animate", animate.VERSION, final, self.model),
+            "select": _keyer("select", select.VERSION, chosen),
             "encode": _keyer("encode", encode.VERSION, recipe.encode.model_dump(mode="json")),
             "measure": _keyer("measure", measure.VERSION, recipe.measure.model_dump(mode="json")),
         }

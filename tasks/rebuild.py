@@ -214,7 +214,10 @@ def _known_row(collection: Collection, shard_id: str, job: Job, result: _Result)
     loop = shard.recipe.encode.loop
     source = {"source_sha256": job.row["image_sha256"], "source_bytes": job.row["image_bytes"]}
     record = record_of(shard, job, **_facts(result), loop=loop, **source)
-    return record.model_copy(update={"config_digest": result.clip.config})
+    own: dict[str, Any] = {"config_digest": result.clip.config}
+    if shard.recipe.select.active:
+        own["seed"] = None  # the files do not tell which candidate they are
+    return record.model_copy(update=own)
 
 
 def _unknown_row(item_id: str, attempt: int, result: _Result) -> Record:

@@ -20,7 +20,13 @@ from tasks import prepare
 from tasks.config import Execution, Recipe
 from tasks.failures import FailureWatch, as_item_error, out_of_memory
 from tasks.in_flight import InFlight
-from tasks.intermediates import PICTURE, Damaged, picture_from_bytes, picture_to_bytes
+from tasks.intermediates import (
+    PICTURE,
+    Damaged,
+    cache_folder,
+    picture_from_bytes,
+    picture_to_bytes,
+)
 from tasks.models import free_memory, resolve_device
 
 if TYPE_CHECKING:
@@ -51,6 +57,12 @@ class Job:
         return str(self.row["proxy_prompt"] or self.row["prompt"])
 
 
+class SeedOf(Protocol):
+    """Gives the seed of one stage of a job, or of its further candidates."""
+
+    def __call__(self, job: Job, stage: str, candidate: int = 0) -> int: ...  # noqa: D102
+
+
 @dataclass
 class Shard:
     """A shard at work: where results go and how they are made."""
@@ -62,7 +74,7 @@ class Shard:
     recipe: Recipe
     execution: Execution
     max_prompt: int
-    seed_of: Callable[[Job, str], int]
+    seed_of: SeedOf
     material_of: Callable[[Job], Mapping[str, Any]]
     facts: Mapping[str, str]  # model.identity, proxy.identity, config.digest
     cell: str | None = None  # which cell of the run's matrix, where it has one
@@ -79,6 +91,13 @@ class Shard:
         """Paintings in one model call: on a CPU larger tensors only cost memory traffic."""
         given = self.execution.batch_size
         return given or (1 if resolve_device(self.execution.device) == "cpu" else 2)
+
+    def keeps(self, stage: str) -> bool:
+        """Whether the latents of a stage go into the cache.
+
+        Keys say half precision: what float32 made in a second go serves its own work only.
+        """
+        return cache_folder(stage) in self.cache.keep and not self.strict
 
     @property
     def limits(self) -> ImageLimits:

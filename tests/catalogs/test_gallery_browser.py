@@ -64,6 +64,9 @@ def folder(tmp_path_factory):
         row = {"item_id": item_id, "title": title, "artist": artist, "year": year, "style": style}
         row |= {"flag": flag, "motion": motion, "width": size[0], "height": size[1]}
         row |= {"status": "done", "model": "preview", "seed": 2**62 + 1, "outputs": outputs}
+        if i == 0:
+            tried = [{"seed": 7, "flag": HOSTILE, "score": 0.5}, {"seed": 2**62 + 1, "flag": flag}]
+            row |= {"candidate": 1, "candidates": 2, "candidates_tried": json.dumps(tried)}
         rows.append(row | {"prompt": f"Prompt {i} {HOSTILE}", "fps": 8, "duration": 2.0})
     write_gallery(Store.open(str(root)), [*rows, FAILED], title=f"Works {HOSTILE}")
     write_gallery(Store.open(str(root / "empty")), [], title="Nothing yet")
@@ -262,7 +265,8 @@ def test_the_detail_view(page, folder):
     page.wait("document.querySelector('dialog .sums, dialog .files')")
     page.wait("document.querySelector('dialog video').currentTime > 0.1")
     text = page.eval("document.querySelector('dialog').innerText")
-    assert str(2**62 + 1) in text
+    assert f"{2**62 + 1} (best of 2)" in text
+    assert f"0 {HOSTILE} 0.5, 1 {WORKS[0][5]} (kept)" in text
     assert "not the paper’s quality" in text
     assert "ab" * 32 in text
     assert page.eval("document.querySelector('dialog video').controls")

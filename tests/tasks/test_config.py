@@ -54,6 +54,10 @@ OTHER: dict[str, Any] = {
     "animate.num_inference_steps": 10,
     "animate.kappa0": 3.0,
     "animate.half_slerp": True,
+    "select.candidates": 2,
+    "select.max_seeds": 2,
+    "select.rule": None,  # which is asked only where there is a choice: test_candidate_settings
+    "select.flags": None,
     "encode.fps": 12,
     "encode.crf": 20,
     "encode.preset": "medium",
@@ -107,6 +111,7 @@ def test_flipping_a_setting_changes_the_work_and_nothing_upstream(name: str) -> 
         "one_stream": "proxy",
         "variant": "animate",
         "model": "distill.real",
+        "select": "encode",  # its own key is there only then
     }.get(stage, stage)
     order = list(before)
     upstream = order[: order.index("distill.real" if first == "distill" else first)]
