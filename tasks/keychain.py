@@ -29,7 +29,7 @@ PROMPT_COLUMNS = ("prompt", "proxy_prompt")
 TAG_COLUMNS = ("title", "artist", "rights_statement", "license")
 OWN_COLUMNS = ("mask_uri", "motion_strength", "negative_prompt")  # that some models read
 COLUMNS = (
-    *("id", "proxy_uri", "extra"),
+    *("id", "take", "proxy_uri", "extra"),
     *SOURCE_COLUMNS,
     *PROMPT_COLUMNS,
     *OWN_COLUMNS,
@@ -119,9 +119,10 @@ class KeyChain:
 
     def seed(self, row: Row, stage: str) -> int:
         """Seed of one stage of one work; independent of shard, batch and worker."""
+        take = row.get("take") or 0  # how often a curator wanted another one
         if self.recipe.one_stream:
-            return self.recipe.seed
-        return derive_seed(self.recipe.seed, row["id"], stage)
+            return (self.recipe.seed + take) % 2**63
+        return derive_seed(self.recipe.seed, row["id"], stage, take)
 
     def material(self, row: Row) -> dict[str, Any]:
         """What went into the keys, flat, for `epa plan` and `epa why` to say what changed."""
@@ -130,6 +131,8 @@ class KeyChain:
         if self.recipe.proxy.name == "given":
             facts["given_proxy"] = given_proxy(row)
         facts |= self.own(row)
+        if row.get("take"):
+            facts["take"] = row["take"]
         return facts | self._settings
 
     @property
