@@ -6,12 +6,14 @@ from pathlib import PureWindowsPath
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from catalogs.rows import REJECTED
 from catalogs.safe_text import directions_shown, undirected
 
-STATES = ("done", "failed", "skipped", "quarantined")
+STATES = ("done", "failed", "skipped", "quarantined", REJECTED)
 
 LIST_FIELDS = (
     "id",
+    "key",
     "cell",
     "variant",
     "title",
@@ -54,10 +56,11 @@ DETAIL_FIELDS = (
     "license",
     "source_uri",
     "source_sha256",
-    "key",
     "frames_sha256",
     "finished_at",
     "outputs",
+    "review",
+    "earlier",
 )
 
 
@@ -116,7 +119,17 @@ def detail_of(row: Mapping[str, Any]) -> dict[str, Any]:
     genre = [_label(name) for name in _names(row.get("genre"))]
     source = plain(public_source(str(row.get("source_uri") or "")))
     own = {"seed": seed, "genre": genre, "source_uri": source, "outputs": list(_files(row))}
-    return entry | own
+    review = row.get("review") or {}
+    told = {name: text_of(review.get(name)) for name in ("verdict", "note", "reviewed_at")}
+    earlier = [_earlier(version) for version in row.get("earlier") or ()]
+    return entry | own | {"review": told if review else None, "earlier": earlier or None}
+
+
+def _earlier(version: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a version that a curator wanted redone."""
+    urls = {file["name"]: file["url"] for file in _files(version)}
+    shown = {name: text_of(version.get(name)) for name in ("prompt", "note", "finished_at")}
+    return {**shown, "video": urls.get("video.mp4"), "poster": urls.get("poster.jpg")}
 
 
 def public_source(uri: str) -> str | None:
@@ -147,8 +160,10 @@ def _common_folder(urls: list[str]) -> str:
 
 
 def status_of(row: Mapping[str, Any]) -> str:
-    """Return the state of a row; anything unknown counts as failed."""
+    """Return the state of a row; anything unknown counts as failed, a rejected one as that."""
     status = str(row.get("status") or "")
+    if status == "skipped" and row.get("code") == REJECTED:
+        return REJECTED
     return status if status in STATES else "failed"
 
 
