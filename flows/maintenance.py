@@ -51,10 +51,7 @@ def print_verification(
     else:
         _print_verified(report, deep)
         if rejected and not everything:
-            count = (
-                f"{len(rejected)} rejected works are" if len(rejected) > 1 else "1 rejected work is"
-            )
-            _console().print(f"{count} left out; --all looks at their files, too.")
+            _console().print(f"Rejected and left out: {len(rejected)}; --all looks at these, too.")
         _print_cures(report, location, again if redo else None)
     return not report.findings
 

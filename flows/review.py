@@ -68,14 +68,12 @@ def _print_taken(settled: Settled, number: int) -> None:
     else:
         console.print("Nothing new in it.")
     if settled.repeated:
-        console.print(f"{len(settled.repeated)} decisions were taken in before.")
+        console.print(f"Taken in before: {len(settled.repeated)}.")
     if settled.outdated:
         ids = [decision.id for decision in settled.outdated]
-        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-        console.print(
-            f"{len(ids)} decisions are about earlier versions of their works and were left out: "
-            f"{escaped(', '.join(ids[:_SHOWN]))}{more}"
-        )
+        more = ", ..." if len(ids) > _SHOWN else ""
+        named = escaped(", ".join(ids[:_SHOWN]))
+        console.print(f"Left out, of earlier versions of their works: {len(ids)} ({named}{more}).")
 
 
 def _print_ahead(location: str) -> None:

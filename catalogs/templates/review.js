@@ -3,6 +3,7 @@
 const VERDICTS = { keep: "Keep", redo: "Redo", reject: "Reject" };
 const SHORTCUTS = { k: "keep", r: "redo", x: "reject", u: null };
 const COLUMNS = ["id", "key", "verdict", "note", "prompt", "reviewed_at"];
+const KEPT = COLUMNS.slice(1); // the id is in the entry's name
 const UNMARKED = "unmarked";
 const marks = new Map(); // id -> what a row of review.csv says, and whether its version is shown
 const review = document.querySelector(".review");
@@ -43,10 +44,12 @@ const isShown = (id, key) => worksOf(id).some((work) => work.key === key);
 function keepMark(id) {
   try {
     const mark = marks.get(id);
-    if (mark) shelf.setItem(SHELF + id, JSON.stringify(COLUMNS.map((name) => mark[name])));
+    if (mark) shelf.setItem(SHELF + id, JSON.stringify(KEPT.map((name) => mark[name])));
     else shelf.removeItem(SHELF + id);
+    return true;
   } catch {
     setUnsaved(marks.size > 0); // no storage, or a full one
+    return false;
   }
 }
 
@@ -69,8 +72,8 @@ function parsed(text) {
 function readMark(name, text) {
   const values = parsed(text);
   if (!Array.isArray(values) || !values.every((value) => typeof value === "string")) return;
-  const mark = zip(COLUMNS, values);
-  if (mark.id === name.slice(SHELF.length) && mark.verdict in VERDICTS) marks.set(mark.id, mark);
+  const mark = { ...zip(KEPT, values), id: name.slice(SHELF.length) };
+  if (values.length === KEPT.length && mark.verdict in VERDICTS) marks.set(mark.id, mark);
 }
 
 function readMarks() {
@@ -312,6 +315,7 @@ function loadReview(text) {
   if (missing.length) return `This is no review.csv: it has no column ${missing.join(", ")}.`;
   const ids = new Map(works.map((work) => [shownText(work.id), work.id]));
   const count = { taken: 0, old: 0, later: 0, wrong: 0 };
+  let room = true; // a full storage says so once, not for each of many thousand marks
   for (const cells of rows) {
     const row = zip(names, names.map((_, i) => cells[i] ?? ""));
     const verdict = row.verdict.trim().toLowerCase();
@@ -322,7 +326,7 @@ function loadReview(text) {
     else {
       const { note = "", prompt = "", reviewed_at = "" } = row;
       marks.set(id, { id, key: row.key.trim(), verdict, note, prompt, reviewed_at, shown: true });
-      keepMark(id);
+      room &&= keepMark(id);
       count.taken += 1;
     }
   }
