@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["data", "transient", "resource", "numeric", "process", "bug"]
+Kind = Literal["data", "transient", "resource", "numeric", "process", "bug", "review"]
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class FailureCode:
     """One way for a work to fail.
 
     ``kind`` says whose fault it is: the data's, a store's for a while, too little memory, numbers
-    out of range, the process's, or the program's. ``retried``: the next run takes such a work up
-    by itself, as often as ``execution.max_attempts`` says; the others wait for `epa retry` or a
-    changed input.
+    out of range, the process's, or the program's; ``review`` is a curator's wish. ``retried``: the
+    next run takes such a work up by itself, as often as ``execution.max_attempts`` says; the others
+    wait for `epa retry` or a changed input.
     """
 
     code: str
@@ -211,6 +211,14 @@ _TABLE: Final = (
         False,
         "The program met an error that it does not know.",
         "The log has the traceback under the digest of the message: report it.",
+    ),
+    # -- set aside
+    FailureCode(
+        "rejected",
+        "review",
+        False,
+        "A curator rejected the work in a review.",
+        "Mark it keep or redo in the gallery's review, then `epa retry --from review.csv`.",
     ),
 )
 

@@ -11,7 +11,16 @@ from functools import cached_property
 from typing import Any
 
 from catalogs.records import TIMINGS, Record, from_parquet, from_table, to_table
-from catalogs.rows import ORDER, PLAIN, Row, best_rows, latest_rows, without_lost
+from catalogs.rows import (
+    ORDER,
+    PLAIN,
+    REJECTED,
+    Row,
+    as_rejected,
+    best_rows,
+    latest_rows,
+    without_lost,
+)
 
 SEEDED = "t_animate"  # the timing that every seed of a work takes anew
 
@@ -40,7 +49,8 @@ class Ledger:
     `retries` maps keys to the last attempt whose failure no longer counts, `lost` to the last one
     whose result is no longer there: it stands as a failure, but in `columns` and `history`, which
     tell what was recorded. `leftovers` are the records not yet sealed, by shard. Columns beyond
-    those of `Row` are decoded only when asked for.
+    those of `Row` are decoded only when asked for. `rejected` are the notes on works (by key) that
+    a curator has set aside; that, too, is not in `columns` and `history`.
     """
 
     def __init__(
@@ -50,11 +60,13 @@ class Ledger:
         retries: Mapping[str, int] | None = None,
         sources: Sources | None = None,
         lost: Mapping[str, int] | None = None,
+        rejected: Mapping[str, str] | None = None,
     ) -> None:
         self._files = tuple(files)
         self._leftovers = tuple(leftovers)
         self.retries = dict(retries or {})
         self.lost = dict(lost or {})
+        self.rejected = dict(rejected or {})
         self.sources = sources or Sources()
 
     @cached_property
@@ -79,7 +91,10 @@ class Ledger:
 
     @cached_property
     def _plain(self) -> Any:
-        return without_lost(self.columns((*PLAIN, *ORDER)), self.lost)
+        return self._as_they_stand(self.columns((*PLAIN, *ORDER)))
+
+    def _as_they_stand(self, table: Any) -> Any:
+        return as_rejected(without_lost(table, self.lost), self.rejected)
 
     @cached_property
     def _best(self) -> Any:
@@ -142,7 +157,28 @@ class Ledger:
 
     def table(self, keys: Collection[str] | None = None) -> Any:
         """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
-        return without_lost(_take(self.columns(), self.current(keys)), self.lost)
+        return self._as_they_stand(_take(self.columns(), self.current(keys)))
+
+    def records(self, rows: Sequence[Row]) -> list[Record]:
+        """All that stands of some rows, in their order."""
+        return from_table(self._as_they_stand(_take(self.columns(), rows))) if rows else []
+
+    def rejecting(self, notes: Mapping[str, str], works: Mapping[str, str]) -> "Ledger":
+        """This ledger with the works of these keys rejected, each with the curator's note.
+
+        Those without a row, as settings have changed since, get one of the last there is of their
+        item (`works`: key -> item id), so that they are counted and shown, too.
+        """
+        new = {key: item for key, item in works.items() if self.find(key) is None}
+        last = {item: row for item in new.values() if (row := self.latest(item))}
+        records = dict(zip(last, self.records(list(last.values())), strict=True))
+        standins = []
+        for key, item in new.items():
+            blank = Record(item_id=item, shard_id="review", key=key, status="skipped")
+            change = {"key": key, "status": "skipped", "code": REJECTED, "retryable": False}
+            standins.append(records.get(item, blank).model_copy(update=change))
+        rest = [*self._leftovers, *standins]
+        return Ledger(self._files, rest, self.retries, self.sources, self.lost, notes)
 
     def history(self, item_id: str) -> list[Record]:
         """Every attempt at one item, oldest first."""
@@ -151,7 +187,7 @@ class Ledger:
         names = self._plain["item_id"]
         places = pc.indices_nonzero(pc.equal(names, item_id))
         # An attempt may be known twice: from the snapshot and from its record.
-        rows = from_table(self.columns().take(places))
+        rows = (row for row in from_table(self.columns().take(places)) if row.code != REJECTED)
         found = {row.to_bytes(): row for row in rows}.values()
         return sorted(found, key=lambda r: (r.finished_at or "", r.attempt))
 

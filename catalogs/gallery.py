@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from catalogs.store import Store
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("data.js", "cards.js", "compare.js", "detail.js", "main.js")
+SCRIPTS = ("data.js", "cards.js", "compare.js", "detail.js", "main.js", "review.js")
 PREVIEW_MODEL = "preview"
 
 # Works per list script (about 300 bytes each: what a card shows) and per detail script (what
@@ -48,9 +48,10 @@ def write_gallery(
     """Write the gallery of the given manifest rows; return the path of its page in the store.
 
     Rows keep their order; a field may be missing or None, and a row without a status counts as
-    failed. Output paths are relative to the collection root. `run` may say `seconds` (wall
-    clock) and `finished_at`. The page is written last, so that it never names a file that is
-    not there. Raises StoreError.
+    failed. A row may have `review`, the decision about it, and `earlier`, rows of earlier versions
+    of its work with a `note`. Output paths are relative to the collection root. `run` may say
+    `seconds` (wall clock) and `finished_at`. The page is written last, so that it never names a
+    file that is not there. Raises StoreError.
     """
     works = [dict(row) for row in rows]
     present = {entry.path for entry in store.list(paths.GALLERY)}

@@ -7,12 +7,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from catalogs.choice import tried_text
+from catalogs.rows import REJECTED
 from catalogs.safe_text import directions_shown, undirected
 
-STATES = ("done", "failed", "skipped", "quarantined")
+STATES = ("done", "failed", "skipped", "quarantined", REJECTED)
 
 LIST_FIELDS = (
     "id",
+    "key",
     "cell",
     "variant",
     "title",
@@ -57,10 +59,11 @@ DETAIL_FIELDS = (
     "license",
     "source_uri",
     "source_sha256",
-    "key",
     "frames_sha256",
     "finished_at",
     "outputs",
+    "review",
+    "earlier",
 )
 
 
@@ -119,7 +122,18 @@ def detail_of(row: Mapping[str, Any]) -> dict[str, Any]:
     genre = [_label(name) for name in _names(row.get("genre"))]
     source = plain(public_source(str(row.get("source_uri") or "")))
     own = {"seed": seed, "genre": genre, "source_uri": source, "outputs": list(_files(row))}
-    return entry | own | {"tried": plain(tried_text(row)) or None}
+    review = row.get("review") or {}
+    told = {name: text_of(review.get(name)) for name in ("verdict", "note", "reviewed_at")}
+    earlier = [_earlier(version) for version in row.get("earlier") or ()]
+    chosen = {"tried": plain(tried_text(row)) or None}
+    return entry | own | chosen | {"review": told if review else None, "earlier": earlier or None}
+
+
+def _earlier(version: Mapping[str, Any]) -> dict[str, Any]:
+    """What is shown of a version that a curator wanted redone."""
+    urls = {file["name"]: file["url"] for file in _files(version)}
+    shown = {name: text_of(version.get(name)) for name in ("prompt", "note", "finished_at")}
+    return {**shown, "video": urls.get("video.mp4"), "poster": urls.get("poster.jpg")}
 
 
 def public_source(uri: str) -> str | None:
@@ -150,8 +164,10 @@ def _common_folder(urls: list[str]) -> str:
 
 
 def status_of(row: Mapping[str, Any]) -> str:
-    """Return the state of a row; anything unknown counts as failed."""
+    """Return the state of a row; anything unknown counts as failed, a rejected one as that."""
     status = str(row.get("status") or "")
+    if status == "skipped" and row.get("code") == REJECTED:
+        return REJECTED
     return status if status in STATES else "failed"
 
 

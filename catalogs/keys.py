@@ -154,9 +154,13 @@ def stage_key(
     return StageKeyer(stage, version, params=params, model=model).key(inputs, seed=seed)
 
 
-def derive_seed(run_seed: int, item_id: ItemId | str, stage: str) -> int:
-    """Seed of one stage of one work, 0 <= seed < 2**63: independent of shard, batch and worker."""
-    text = f"epa1/seed\0{int(run_seed)}\0{stage}\0{item_id}"
+def derive_seed(run_seed: int, item_id: ItemId | str, stage: str, take: int = 0) -> int:
+    """Seed of one stage of one work, 0 <= seed < 2**63: independent of shard, batch and worker.
+
+    Every further `take` of a work has other seeds.
+    """
+    domain = f"epa1/seed/{take}" if take else "epa1/seed"
+    text = f"{domain}\0{int(run_seed)}\0{stage}\0{item_id}"
     digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 

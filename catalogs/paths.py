@@ -14,6 +14,7 @@
 | `leases/<shard>.<epoch>.json` | who works on a shard, and on which works | rewritten |
 | `crashes/<key>.<death>.json` | a work was in flight when a worker died | create-only |
 | `retries/<seq>.json` | keys to be tried again: they failed, or files are lost | create-only |
+| `reviews/<seq>.json` | what a curator decided about works | create-only |
 | `damaged/<path>` | what `epa rebuild` has moved aside | create-only |
 | `runs/<run_id>/<name>` | configuration, plan and summary of one run | replaced |
 | `index.html`, `gallery/<name>` | the page beside the videos | replaced |
@@ -42,6 +43,7 @@ SNAPSHOTS = "manifest/snapshots"
 HEADS = "manifest/HEAD"
 SEALS = "seals"
 RETRIES = "retries"
+REVIEWS = "reviews"
 LEASES = "leases"
 CRASHES = "crashes"
 RUNS = "runs"
@@ -55,6 +57,7 @@ _LEASE = re.compile(rf"{LEASES}/(?P<shard>[^/.]+)\.(?P<epoch>\d+)\.json")
 _OUTPUT = re.compile(
     rf"(?P<folder>{VIDEOS}/[^/]+/(?P<key>[0-9a-f]{{12}})-(?P<digest>[0-9a-f]{{12}}))/(?P<name>[^/]+)"
 )
+_REVIEW = re.compile(rf"{REVIEWS}/(?P<seq>\d{{8,}})\.json")
 _CRASH = re.compile(rf"{CRASHES}/(?P<key>[^/.]+)\.[^/.]+\.json")
 
 
@@ -142,6 +145,17 @@ def head(seq: int) -> str:
 def retry(seq: int) -> str:
     """Path of the numbered wish to try failed keys again."""
     return f"{RETRIES}/{_sequence(seq)}.json"
+
+
+def review(seq: int) -> str:
+    """Path of the numbered review: decisions about works, in the order they were taken in."""
+    return f"{REVIEWS}/{_sequence(seq)}.json"
+
+
+def parse_review(path: str) -> int | None:
+    """Number of a review's path; None for any other path."""
+    match = _REVIEW.fullmatch(path)
+    return None if match is None else int(match["seq"])
 
 
 def sequence_of(path: str) -> int:

@@ -10,6 +10,7 @@
 | `file lost` | there was a result, but a file of it is missing or damaged | yes |
 | `failed` | failed for good, or no attempts are left | no |
 | `skipped`, `quarantined` | set aside, as recorded | no |
+| `rejected` | set aside by a curator, until it is reviewed again | no |
 """
 
 import hashlib
@@ -22,7 +23,7 @@ from catalogs import records
 from catalogs.changes import Past, pasts
 from catalogs.facts import SEEDED, Ledger
 from catalogs.keys import KEY_BYTES
-from catalogs.rows import LOST
+from catalogs.rows import LOST, REJECTED
 from catalogs.shards import ShardId, partition
 
 EXAMPLES = 10
@@ -181,6 +182,8 @@ def _decide(work: Work, ledger: Ledger, max_attempts: int) -> _Decision:
     if row.status == "done":
         return DONE, 0
     following = max(row.attempt, lost) + 1
+    if row.code == REJECTED:
+        return REJECTED, 0
     if row.code == LOST:
         return FILE_LOST, following
     counted = row.attempt - max(ledger.retries.get(key, 0), lost)  # since somebody asked again

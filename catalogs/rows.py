@@ -13,6 +13,7 @@ ORDER = ("finished_at", "frames_sha256")
 _TIES = ("status", "code", "item_id", "shard_id", "retryable")
 
 LOST = "file_lost"
+REJECTED = "rejected"  # by a curator, in a review
 _AS_LOST: dict[str, Any] = {
     "status": "failed",
     "code": LOST,
@@ -45,16 +46,46 @@ def without_lost(table: Any, lost: Mapping[str, int]) -> Any:
 
     if not lost:
         return table
-    keys, attempts = pa.array(lost.keys(), pa.string()), pa.array(lost.values(), pa.int64())
-    last = attempts.take(pc.index_in(table["key"].combine_chunks(), value_set=keys))
+    last = _looked_up(table, lost, pa.int64())
     gone = pc.and_(pc.equal(table["status"], "done"), pc.less_equal(table["attempt"], last))
-    gone = pc.fill_null(gone, False)
-    for name, value in _AS_LOST.items():
+    return _with_values(table, pc.fill_null(gone, False), _AS_LOST)
+
+
+def as_rejected(table: Any, notes: Mapping[str, str]) -> Any:
+    """The table with the works that a curator rejected as skipped ones of code `rejected`.
+
+    `notes` maps their keys to the curator's notes. Their files stay named.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not notes:
+        return table
+    told = _looked_up(table, notes, pa.string())
+    values = {"status": "skipped", "code": REJECTED, "retryable": False}
+    return _with_values(table, pc.is_valid(told), {**values, "message": told})
+
+
+def _looked_up(table: Any, values: Mapping[str, Any], kind: Any) -> Any:
+    """The value of each row's key; null where it has none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    keys, found = pa.array(values.keys(), pa.string()), pa.array(values.values(), kind)
+    return found.take(pc.index_in(table["key"].combine_chunks(), value_set=keys))
+
+
+def _with_values(table: Any, rows: Any, values: Mapping[str, Any]) -> Any:
+    """The table with other values in these rows, in those of the columns that it has."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name, value in values.items():
         place = table.schema.get_field_index(name)
         if place >= 0:
             field = table.schema.field(place)
-            column = pc.if_else(gone, pa.scalar(value, field.type), table[name])
-            table = table.set_column(place, field, column)
+            new = value if isinstance(value, pa.Array) else pa.scalar(value, field.type)
+            table = table.set_column(place, field, pc.if_else(rows, new, table[name]))
     return table
 
 

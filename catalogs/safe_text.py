@@ -39,9 +39,23 @@ def as_cell(value: str) -> str:
 
     Exact texts are in the JSON and the Parquet form of the same table.
     """
-    shown = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], value)
-    formula = _FORMULA.match(shown) and not _NUMBER.fullmatch(shown)
-    return f"'{shown}" if formula else shown
+    text = shown(value)
+    formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if formula else text
+
+
+# What `review.js` puts a quote before, and what then must get one, too, to be told from that.
+_DEFUSED = re.compile("'+(?:[\\s\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n])")
+
+
+def from_cell(cell: str) -> str:
+    """The text that the gallery wrote as this cell of `review.csv`, but for control characters."""
+    return cell[1:] if _DEFUSED.match(cell) else cell
+
+
+def shown(text: str) -> str:
+    """The text with control characters and the like as \\x1b: what such a cell holds of it."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def as_json(value: Any) -> str:

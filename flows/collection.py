@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from rich.logging import RichHandler
 
-from catalogs import paths
+from catalogs import paths, reviews
 from catalogs.catalog import build_source, read_catalog, write_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.storage import configure
@@ -53,9 +53,10 @@ def prepare_run(source: str, output: str, given: Mapping[str, Any]) -> Collectio
     result = build_source(source, run.columns or None)
     if not result.table.num_rows:
         raise ConfigError(f"{source}: there are no pictures here.")
-    works = chosen_works(run, result.table)
-    collection = Collection(run, store, works)  # a wrong filter or model ends here, likewise
-    _ = collection.works  # and so does a text that cannot enter a key
+    decided = reviews.load(store)
+    works = chosen_works(run, result.table, decided)  # a wrong filter ends here, likewise
+    collection = Collection(run, store, works, reviews=decided)  # and so does a wrong model
+    _ = collection.works  # and a text that cannot enter a key
     store.check_writable()
     flat = _flat(tree)
     settings = ", ".join(f"{name}={flat[name]}" for name in sorted(kept) if name in flat)

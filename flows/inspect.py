@@ -20,6 +20,7 @@ from catalogs.errors import ConfigError
 from catalogs.leases import Holder
 from catalogs.ledger import reopen
 from catalogs.records import Record, from_table, to_parquet
+from catalogs.rows import REJECTED
 from catalogs.safe_text import as_cell, as_json
 from catalogs.verification import unrecorded
 from flows.collection import open_run
@@ -76,7 +77,11 @@ def print_status(location: str, *, as_json: bool = False) -> None:
         console.print(f"  {not_recorded(orphans, location)}")
     for holder in holders:
         console.print(escaped(f"  shard {holder.shard_id}: {_working(holder)}"))
-    failed = [row.key for row in collection.ledger.current(keys) if row.status != "done"]
+    failed = [
+        row.key
+        for row in collection.ledger.current(keys)
+        if row.status != "done" and row.code != REJECTED
+    ]
     for record in from_table(collection.ledger.table(failed[:_SHOWN])):
         place = PurePath(record.source_uri or "").name
         about = f"{record.item_id}  {place}  {in_cell(record)}{record.code}: {record.message}"
@@ -176,15 +181,20 @@ def in_cell(record: Record) -> str:
 def ask_retry(location: str, codes: list[str], items: list[str]) -> int:
     """Mark the failed works (with these codes, among these items) as to be tried again.
 
-    Deaths of workers that were at them are forgotten. ConfigError for a code that nobody knows.
+    Not those that a curator rejected: another review takes them up. Deaths of workers that were at
+    them are forgotten. ConfigError for a code that nobody knows.
     """
     collection = open_collection(location)
     failed = [
         row
         for row in collection.ledger.current([work.key for work in collection.works])
-        if row.status != "done"
+        if row.status != "done" and row.code != REJECTED
     ]
     known = {*CODES, *(row.code for row in failed if row.code)}
+    if REJECTED in codes:
+        raise ConfigError(
+            f"--reason {REJECTED}: {CODES[REJECTED].meaning} {CODES[REJECTED].advice}"
+        )
     for code in codes:
         if code not in known:
             near = get_close_matches(code, known, 1, 0.5)

@@ -32,7 +32,8 @@ def print_verification(
 ) -> bool:
     """Verify a collection and say what is wrong with it; whether nothing is."""
     collection = open_collection(location)
-    works = {work.key: work.item_id for work in collection.works}
+    rejected = collection.reviews.rejected  # what is recorded of them is none of their state
+    works = {w.key: w.item_id for w in collection.works if w.item_id not in rejected}
     with _bar("files read", shown=deep) as bar:
         report = verification.verify(
             collection.store,
@@ -45,9 +46,12 @@ def print_verification(
         )
     again = verification.redo(collection.store, report) if redo else 0
     if as_json:
-        _write_json(_verified(report, deep) | ({"redo": again} if redo else {}))
+        more = {"redo": again} if redo else {}
+        _write_json(_verified(report, deep) | {"rejected": len(rejected)} | more)
     else:
         _print_verified(report, deep)
+        if rejected and not everything:
+            _console().print(f"Rejected and left out: {len(rejected)}; --all looks at these, too.")
         _print_cures(report, location, again if redo else None)
     return not report.findings
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from catalogs.plan import Plan
+from catalogs.rows import REJECTED
 from catalogs.validation import printable
 from flows.wrap_up import Summary
 from tasks.config import RunConfig
@@ -41,7 +42,7 @@ def print_summary(summary: Summary, run: RunConfig) -> None:
     works = f"{summary.works} works{of_paintings(summary.works, summary.items)}"
     console.print(f"{done} of {works} done in {summary.seconds:.1f} s.")
     for code, count in sorted(summary.codes.items()):
-        console.print(f"  {count} failed: {code}")
+        console.print(f"  {count} {'set aside' if code == REJECTED else 'failed'}: {code}")
     if summary.failed:
         place = quote(run.output)
         console.print(f"See why with: epa status {place}; epa why {place} ITEM")

@@ -19,9 +19,12 @@ from catalogs.errors import ConfigError
 from catalogs.leases import Holder
 from catalogs.plan import Work
 from catalogs.records import Record
+from catalogs.reviews import Decision
+from catalogs.rows import REJECTED
 from catalogs.validation import printable
 from flows.inspect import in_cell, open_collection
 from flows.report import escaped
+from flows.review import decisions_about
 from tasks.collection import Collection, in_material
 from tasks.rebuild import WORKER
 
@@ -56,12 +59,14 @@ def print_why(location: str, named: str) -> None:
         _print_facts(console, {n: v for n, v in material.items() if n not in shared})
         for line in told.of(work, collection.plan.reasons[i], material):
             console.print(f"  {escaped(line)}")
-    if history:
+    happened = [(record.finished_at or "", _recorded(collection, record)) for record in history]
+    if collection.reviews.seq:
+        decided = decisions_about(collection.store, item)
+        happened += [(review.created, _decision(decision)) for review, decision in decided]
+    if happened:
         console.print("what happened:")
-    for record in history:
-        lost = record.attempt <= collection.ledger.lost.get(record.key, 0)
-        since = ", a file of it is lost since" if lost and record.status == "done" else ""
-        console.print(f"  {_attempt(record)}{since}")
+    for when, what in sorted(happened, key=lambda entry: entry[0]):
+        console.print(f"  {escaped(when)}  {what}")
     if shared:
         console.print("all of them are made of:" if len(works) > 1 else "made of:")
     _print_facts(console, shared)
@@ -104,6 +109,11 @@ class _Told:
         yield from self._video(change.since.key, "  its video")
 
     def _error(self, work: Work, reason: str) -> Iterator[str]:
+        if reason == REJECTED:
+            note = self.collection.reviews.rejected[work.item_id]
+            yield f"a curator rejected it{f': {note}' if note else ''}"
+            yield f"  {CODES[reason].advice}"
+            return
         failed = [r for r in self.history if r.key == work.key and r.status != "done"]
         attempt = self.attempts.get(work.key)
         again = _RETRIED.get(reason, "").format(attempt=attempt)
@@ -177,8 +187,20 @@ def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, default=str)
 
 
+def _decision(decision: Decision) -> str:
+    note = f", {decision.note}" if decision.note else ""
+    prompt = f"; new prompt: {decision.prompt}" if decision.prompt else ""
+    return escaped(f"review: {decision.verdict}{note}{prompt} (of key {decision.key})")
+
+
+def _recorded(collection: Collection, record: Record) -> str:
+    lost = record.attempt <= collection.ledger.lost.get(record.key, 0)
+    since = ", a file of it is lost since" if lost and record.status == "done" else ""
+    return f"{_attempt(record)}{since}"
+
+
 def _attempt(record: Record) -> str:
-    text = escaped(f"{record.finished_at}  {in_cell(record)}attempt {record.attempt}: ")
+    text = escaped(f"{in_cell(record)}attempt {record.attempt}: ")
     text += record.status
     if record.worker == WORKER:
         return f"{text}, recorded from its files; key {record.key}"

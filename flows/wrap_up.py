@@ -19,8 +19,10 @@ from catalogs import crashes, paths
 from catalogs.errors import ConfigError
 from catalogs.gallery import write_gallery
 from catalogs.ledger import compact, seal_all, seal_leftovers
+from catalogs.rows import REJECTED
 from tasks.collection import Collection
 from tasks.runfile import dump_run, parse_run
+from tasks.versions import with_reviews
 
 log = logging.getLogger("epa")
 
@@ -44,8 +46,8 @@ class Summary:
 
     @property
     def failed(self) -> int:
-        """Works that are not done."""
-        return self.works - self.counts.get("done", 0)
+        """Works that are neither done nor rejected by a curator."""
+        return self.works - self.counts.get("done", 0) - self.codes.get(REJECTED, 0)
 
     def as_json(self) -> dict[str, Any]:
         """Plain data, as a flow run returns it."""
@@ -128,7 +130,7 @@ def refresh_gallery(collection: Collection, seconds: float | None = None) -> str
     """Write the gallery of the collection's present works; the path of its page."""
     return write_gallery(
         collection.store,
-        collection.results().to_pylist(maps_as_pydicts="lossy"),
+        with_reviews(collection, collection.results().to_pylist(maps_as_pydicts="lossy")),
         title=collection.run.name,
         run={"seconds": seconds, "finished_at": datetime.now(UTC).isoformat()},
     )

@@ -10,7 +10,7 @@ from functools import cached_property
 from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from catalogs import crashes, paths
+from catalogs import crashes, paths, reviews
 from catalogs.cache import Cache
 from catalogs.catalog import open_source, select
 from catalogs.ended import ended
@@ -20,6 +20,7 @@ from catalogs.leases import Lease, Leases
 from catalogs.ledger import Ledger, finished, load
 from catalogs.plan import PendingWork, Plan, Work, make_plan
 from catalogs.prompts import assign_prompts
+from catalogs.reviews import Reviews
 from catalogs.shards import ShardId
 from catalogs.storage import configure
 from catalogs.store import Store
@@ -47,18 +48,27 @@ class Collection:
     run's matrix (one cell without a matrix); those of a row are neighbours, and cells that make
     the same of it are one work. ``plan_key`` names all that the works' keys are made of; its seals
     say what is finished. Keys are made and the ledger is read at the first look at ``plan``;
-    `finished_summary` answers "nothing to do" without either, by one request.
+    `finished_summary` answers "nothing to do" without either, by one request. ``reviews`` are what
+    curators decided: ``table`` has their takes and prompts already.
     """
 
-    def __init__(self, run: RunConfig, store: Store, table: pa.Table, plan_key: str | None = None):
+    def __init__(
+        self,
+        run: RunConfig,
+        store: Store,
+        table: pa.Table,
+        plan_key: str | None = None,
+        reviews: Reviews | None = None,
+    ):
         self.run = run
         self.store = store
         self.table = table
+        self.reviews = reviews or Reviews()
         self.cells = run.cells()
         self.chains = [KeyChain(self.cells[0].recipe)]
         for cell in self.cells[1:]:
             self.chains.append(self.chains[-1].under(cell.recipe))
-        self.plan_key = plan_key or inputs_key(self.chains, table)
+        self.plan_key = plan_key or inputs_key(self.chains, table, self.reviews.seq)
         self.leases = Leases(store, self.plan_key, run.execution.lease_seconds)
         self.leftovers = False  # whether the shard opened last has records not yet sealed
         self.on_record: Callable[[str], None] = lambda status: None
@@ -70,7 +80,9 @@ class Collection:
         """Read the catalog and make all keys. Raises ConfigError, UnsupportedError."""
         configure(run.storage, run.execution.protocols, own=run.output)
         store = Store.open(run.output)
-        return cls(run, store, chosen_works(run, _source(run, store)))
+        source = _source(run, store)
+        decided = reviews.load(store)
+        return cls(run, store, chosen_works(run, source, decided), reviews=decided)
 
     @classmethod
     def of_rows(cls, run: RunConfig, table: pa.Table, plan_key: str) -> Collection:
@@ -96,8 +108,12 @@ class Collection:
 
     @cached_property
     def ledger(self) -> Ledger:
-        """Every fact recorded so far in the store."""
-        return load(self.store)
+        """Every fact recorded so far in the store, seen with what curators rejected."""
+        ledger, notes = load(self.store), self.reviews.rejected
+        if not notes:
+            return ledger
+        works = {work.key: work.item_id for work in self.works if work.item_id in notes}
+        return ledger.rejecting({key: notes[item] for key, item in works.items()}, works)
 
     @property
     def shard_size(self) -> int:
@@ -233,15 +249,20 @@ class Collection:
         return [(s["width"] or 0) / (s["height"] or 1) for s in sizes]
 
 
-def inputs_key(chains: Sequence[KeyChain], table: pa.Table) -> str:
+def inputs_key(chains: Sequence[KeyChain], table: pa.Table, review: int = 0) -> str:
     """Name of a plan: hash of all that its keys are made of, which is quicker than making them.
 
+    The number of the last review enters, too: what that rejected is part of a plan, no key's part.
     Equal inputs have equal keys. Different ones may, too: then all is found done by its keys.
     """
     state = hashlib.blake2b(b"epa1/inputs\0", digest_size=KEY_BYTES)
     for chain in chains:
         state.update(f"{canonical_json(chain.constants)}\0".encode())
     columns = {name: table[name].to_pylist() for name in COLUMNS}
+    if not any(columns["take"]):
+        del columns["take"]
+    if review:
+        state.update(f"review\0{review}\0".encode())
     # Where a picture lies is no matter where its digest is known: a folder can move.
     known = {"image": columns["image_sha256"]}
     for kind in ("mask", "proxy"):
@@ -281,14 +302,15 @@ def _source(run: RunConfig, store: Store) -> pa.Table:
         raise ConfigError(f"{str(error).rstrip('.')}; {cure} (results stay as they are)") from error
 
 
-def chosen_works(run: RunConfig, catalog: pa.Table) -> pa.Table:
-    """The works a run is about, with their prompts. Raises ConfigError."""
-    return assign_prompts(
+def chosen_works(run: RunConfig, catalog: pa.Table, decided: Reviews) -> pa.Table:
+    """The works a run is about, with their prompts and what was decided. Raises ConfigError."""
+    works = assign_prompts(
         select(catalog, run.where, run.limit),
         prompt=run.prompts.text,
         overrides=run.prompts.overrides,
         provider=run.prompts.provider,
     )
+    return decided.overlay(works)
 
 
 _lock = threading.Lock()

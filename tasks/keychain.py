@@ -31,7 +31,7 @@ PROMPT_COLUMNS = ("prompt", "proxy_prompt")
 TAG_COLUMNS = ("title", "artist", "rights_statement", "license")
 OWN_COLUMNS = ("mask_uri", "motion_strength", "negative_prompt")  # that some models read
 COLUMNS = (
-    *("id", "proxy_uri", "extra"),
+    *("id", "take", "proxy_uri", "extra"),
     *SOURCE_COLUMNS,
     *PROMPT_COLUMNS,
     *OWN_COLUMNS,
@@ -129,9 +129,10 @@ class KeyChain:
         Those of further candidates follow from candidate 0's, which is in the stage's key. Under
         ``one_stream`` they are the run's seed and the next ones, as one would try them by hand.
         """
-        if self.recipe.one_stream:
-            return (self.recipe.seed + candidate) % 2**63
-        seed = derive_seed(self.recipe.seed, row["id"], stage)
+        take = row.get("take") or 0  # how often a curator wanted another one
+        if self.recipe.one_stream:  # a take begins behind all candidates of the one before
+            return (self.recipe.seed + candidate + take * select.MOST) % 2**63
+        seed = derive_seed(self.recipe.seed, row["id"], stage, take)
         return derive_seed(seed, row["id"], f"{stage}.{candidate}") if candidate else seed
 
     def material(self, row: Row) -> dict[str, Any]:
@@ -141,6 +142,8 @@ class KeyChain:
         if self.recipe.proxy.name == "given":
             facts["given_proxy"] = given_proxy(row)
         facts |= self.own(row)
+        if row.get("take"):
+            facts["take"] = row["take"]
         return facts | self._settings
 
     @property

@@ -132,7 +132,7 @@ def read_any(location: str) -> tuple[list[str], Iterator[dict[str, Any]]]:
             f"{location}: unknown kind of table {suffix or 'without ending'!r}; "
             f"allowed are {', '.join(SUFFIXES)}."
         )
-    data = _read(location)
+    data = read_bytes(location)
     if data.startswith(_LFS_POINTER):
         raise ConfigError(
             f"{location}: this is a Git LFS pointer, not the table; fetch it with `git lfs pull`."
@@ -154,7 +154,8 @@ def read_any(location: str) -> tuple[list[str], Iterator[dict[str, Any]]]:
     return names, (row for b in batches for row in b.to_pylist(maps_as_pydicts="lossy"))
 
 
-def _read(location: str, most: int | None = None) -> bytes:
+def read_bytes(location: str, most: int | None = None) -> bytes:
+    """The bytes of a table at a path or URL; ConfigError where there are none to be had."""
     path = local_path(location)
     if path is not None and path.is_dir():
         raise ConfigError(f"{location}: this is a folder, not a table.")
@@ -238,7 +239,7 @@ def existing_catalog(location: str, most: int | None = None) -> pa.Table | None:
     if Path(location).suffix.lower() != ".parquet" or (path is not None and not path.is_file()):
         return None
     try:
-        data = _read(location, most)
+        data = read_bytes(location, most)
     except TooManyBytes:
         return None
     try:

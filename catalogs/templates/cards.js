@@ -154,16 +154,19 @@ function comparing(work, compare) {
   return button;
 }
 
+// A rejected work still has its picture.
+const pictured = (work) =>
+  work.status === "done" || (work.status === REJECTED && work.poster !== null);
+
 function card(work, { open, compare }) {
-  const done = work.status === "done";
-  const ratio = done ? ratioOf(work) : 1.1;
+  const ratio = pictured(work) ? ratioOf(work) : 1.1;
   const title = make("button", { type: "button", class: "title", text: nameOf(work) });
   title.dir = "auto";
   title.addEventListener("click", () => open(work));
   const node = make(
     "article",
     { class: "card", role: "listitem", "data-index": work.index },
-    done ? picture(work, open) : reason(work, open),
+    pictured(work) ? picture(work, open) : reason(work, open),
     make("h2", {}, title),
     work.cell === null ? null : make("p", { class: "cell", text: work.cell }),
     make("p", { class: "byline", dir: "auto", text: bylineOf(work) }),
@@ -172,6 +175,9 @@ function card(work, { open, compare }) {
     make(
       "p",
       { class: "marks" },
+      work.status === REJECTED
+        ? make("span", { class: "chip", title: work.message, text: REJECTED })
+        : null,
       chip(work),
       work.motion === null
         ? null
@@ -188,5 +194,6 @@ function card(work, { open, compare }) {
   );
   node.style.setProperty("--r", Math.max(ratio, MIN_RATIO).toFixed(4));
   node.style.setProperty("--natural", ratio.toFixed(4));
+  decorate(node, work);
   return node;
 }

@@ -3,6 +3,8 @@ const works = [];
 const detailFiles = []; // {start, per, paths}: which script holds the details of which works
 const details = new Map(); // script path -> rows of details, and who waits for them
 const listeners = [];
+const REJECTED = "rejected"; // by a curator: not shown unless it is asked for
+let rejected = 0; // how many there are
 const versions = new Map(); // id -> how many works there are of it: one for each cell of a matrix
 
 const zip = (fields, values) => Object.fromEntries(fields.map((field, i) => [field, values[i]]));
@@ -12,6 +14,7 @@ window.epaGallery = {
     rows.forEach((values, i) => {
       const work = { ...zip(fields, values), index: start + i };
       works[work.index] = work;
+      if (work.status === REJECTED) rejected += 1;
       versions.set(work.id, (versions.get(work.id) ?? 0) + 1);
     });
     detailFiles.push({ start, end: start + rows.length, per, paths });
@@ -72,6 +75,7 @@ const FILTERS = {
   artist: (work) => (work.artist === null ? [] : [work.artist]),
   style: (work) => work.style,
   status: (work) => [work.status],
+  mark: (work) => [markOf(work)],
   flag: (work) => (work.flag === null ? [] : [work.flag]),
 };
 
@@ -92,12 +96,16 @@ const ORDERS = {
   "-year": [yearOf, (a, b) => b - a],
 };
 
+const showsRejected = (state) => state.status !== "" || state.item !== "";
+
 function choose(state) {
   if (state.item) return works.filter((work) => work.id === state.item);
   const words = folded(state.q).split(/\s+/).filter(Boolean);
+  const all = showsRejected(state);
   const wanted = Object.entries(FILTERS).filter(([name]) => state[name]);
   const found = works.filter(
     (work) =>
+      (all || work.status !== REJECTED) &&
       wanted.every(([name, values]) => values(work).includes(state[name])) &&
       words.every((word) => haystack(work).includes(word)),
   );
@@ -112,10 +120,10 @@ function choose(state) {
 }
 
 // What the address keeps after its "#": filters, order, page, the item whose versions are compared,
-// and the work that is open.
+// the work that is open, and whether works are reviewed.
 const STATE = {
   ...{ q: "", cell: "", variant: "", artist: "", style: "", status: "", flag: "" },
-  ...{ sort: "", page: "", item: "", work: "" },
+  ...{ mark: "", sort: "", page: "", item: "", work: "", review: "" },
 };
 
 function readState() {

@@ -5,6 +5,7 @@ const facts = dialog.querySelector(".facts");
 const PREVIEW = "preview";
 
 const FACTS = [
+  ["Review", (_, more) => more.review && [more.review.verdict, more.review.note].filter(Boolean).join(": ")],
   ["Variant", (work) => (work.cell?.includes("variant=") ? null : work.variant)],
   ["Style", (work) => work.style.join(", ")],
   ["Genre", (_, more) => more.genre.join(", ")],
@@ -88,6 +89,33 @@ function files(outputs) {
   return outputs.length ? list : null;
 }
 
+// What a curator wanted redone, small, so that it compares with what came of it.
+function earlierVersions(work, versions) {
+  if (!versions) return null;
+  const items = versions.map((version) => {
+    const label = `Earlier version of ${longNameOf(work)}, video`;
+    const node = make("video", {
+      src: version.video,
+      poster: version.poster,
+      ...{ loop: true, playsinline: true, preload: "none", controls: true, "aria-label": label },
+    });
+    node.muted = true;
+    return make(
+      "li",
+      {},
+      version.video === null ? null : node,
+      make(
+        "div",
+        {},
+        version.prompt && make("p", { dir: "auto", text: version.prompt }),
+        version.note && make("p", { class: "note", dir: "auto", text: `Redone: ${version.note}` }),
+        version.finished_at && make("small", { text: version.finished_at.slice(0, 10) }),
+      ),
+    );
+  });
+  return make("ul", { class: "earlier" }, ...items);
+}
+
 function heading(work) {
   return [
     work.cell && make("p", { class: "cell", text: work.cell }),
@@ -101,9 +129,10 @@ function known(work, more) {
     name,
     text((field === "motion" ? work : more)[field] ?? null),
   ]);
-  const sums = SUMS.map(([field, name]) => [name, more[field]]);
+  const sums = SUMS.map(([field, name]) => [name, more[field] ?? work[field]]);
   return [
     table(FACTS.map(([name, value]) => [name, value(work, more)]), "pairs"),
+    titled("Earlier versions", earlierVersions(work, more.earlier)),
     titled("Measures", table(measures, "pairs numbers")),
     titled("Files", files(more.outputs)),
     titled("Checksums", table(sums, "sums")),
@@ -111,7 +140,7 @@ function known(work, more) {
 }
 
 function showing(work) {
-  if (work.status !== "done") {
+  if (!pictured(work)) {
     return make(
       "div",
       { class: "reason" },
@@ -133,6 +162,7 @@ function releaseStage() {
   const node = stage.querySelector("video");
   if (node) release(node);
   stage.replaceChildren();
+  facts.querySelectorAll("video").forEach(release);
 }
 
 function showDetail(work, place, count) {
@@ -144,7 +174,7 @@ function showDetail(work, place, count) {
     place < 0 ? "" : `${(place + 1).toLocaleString()} of ${count.toLocaleString()}`;
   dialog.querySelector('[data-go="-1"]').disabled = place <= 0;
   dialog.querySelector('[data-go="1"]').disabled = place < 0 || place >= count - 1;
-  facts.replaceChildren(...heading(work));
+  facts.replaceChildren(...heading(work), ...(reviewing() ? [reviewForm(work)] : []));
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;
   dialog.dataset.index = work.index;

@@ -33,8 +33,9 @@ function hangWhileNear() {
 }
 
 function label() {
-  const filtered = found.length !== works.length;
-  const all = `${works.length.toLocaleString()} work${works.length === 1 ? "" : "s"}`;
+  const usual = showsRejected(state) ? works.length : works.length - rejected;
+  const filtered = found.length !== usual || state.status !== "";
+  const all = `${usual.toLocaleString()} work${usual === 1 ? "" : "s"}`;
   const text = filtered ? `${found.length.toLocaleString()} of ${all}` : all;
   form.elements.shown.value = works.length < total ? `${text}, loading …` : text;
   form.querySelector("[type=reset]").hidden = !(filtered || state.sort);
@@ -99,7 +100,8 @@ function fill(name) {
   select.value = state[name];
   // Where every cell is a variant of its own, one of the two is enough.
   const same = name === "variant" && counts.size === new Set(works.map((work) => work.cell)).size;
-  select.closest("label").hidden = (counts.size < 2 || same) && !state[name];
+  const label = select.closest("label");
+  label.hidden = (counts.size < 2 || same || (name === "mark" && !reviewing())) && !state[name];
 }
 
 function toForm() {
@@ -176,8 +178,10 @@ function fromAddress() {
     state.item = "";
     writeState(state);
   }
+  compareMarks();
   toForm();
   show();
+  showReview();
   openFromState();
 }
 
@@ -237,9 +241,10 @@ dialog.addEventListener("click", (event) => {
   else if (button?.dataset.go) go(Number(button.dataset.go));
 });
 document.addEventListener("keydown", (event) => {
-  // On the video the arrows seek; with a modifier they belong to the browser.
+  // With a modifier the arrows belong to the browser.
   const modified = event.altKey || event.ctrlKey || event.metaKey || event.shiftKey;
-  if (!dialog.open || modified || event.target instanceof HTMLVideoElement) return;
+  const busy = event.target.closest?.("video, textarea"); // there they move in time and in text
+  if (!dialog.open || modified || busy) return;
   if (event.key === "ArrowLeft") go(-1);
   else if (event.key === "ArrowRight") go(1);
 });

@@ -61,15 +61,34 @@ def retry(
     out: Where,
     reason: Annotated[list[str] | None, typer.Option(help="only this failure code")] = None,
     item: Annotated[list[str] | None, typer.Option(help="only this work")] = None,
-    run: Annotated[bool, typer.Option(help="run at once, or only mark")] = True,
+    review: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="a review.csv of the gallery: redo what it says", metavar="FILE"
+        ),
+    ] = None,
+    run: Annotated[
+        bool | None,
+        typer.Option(
+            help="run at once, or only mark", show_default="run at once; with --from, only mark"
+        ),
+    ] = None,
 ) -> None:
-    """Try the failed works of a collection again."""
+    """Try the failed works of a collection again, or take in what a curator decided."""
+    from catalogs.errors import ConfigError
     from flows.cli.run import execute
     from flows.inspect import ask_retry, open_collection
 
-    count = ask_retry(out, reason or [], item or [])
-    typer.echo(f"{count} works are to be tried again")
-    if run and count:
+    if review is None:
+        count = ask_retry(out, reason or [], item or [])
+        typer.echo(f"{count} works are to be tried again")
+    elif reason or item:
+        raise ConfigError("--from: a review names its works itself; leave out --reason and --item")
+    else:
+        from flows.review import take_review
+
+        count = take_review(out, review)
+    if count and (review is None if run is None else run):
         execute(open_collection(out))
 
 

@@ -124,7 +124,7 @@ def test_hostile_text_stays_text(store, text):
 
 SAFE_TAGS = {
     *("html", "head", "meta", "title", "link", "script", "body", "header", "main", "footer"),
-    "section",
+    *("section", "kbd"),
     *("a", "h1", "h2", "p", "strong", "div", "dl", "dt", "dd", "span", "cite", "time", "nav"),
     *("form", "label", "input", "select", "option", "output", "button", "dialog", "noscript"),
 }

@@ -25,9 +25,11 @@ from tasks.failures import BrokenAccelerator, as_item_error, out_of_memory
 
 torch.set_num_threads(1)
 
-# Without a record of their own: tests below. Of `worker_killed`: tests of crash attribution.
+# Without a record of their own: tests below. Of `worker_killed`: tests of crash attribution;
+# of `rejected`: tests/tasks/test_reviewed_works.py.
 ENDS_THE_PROCESS = {"cuda_assert", "illegal_address"}
 BY_DEATHS = {"worker_killed"}
+BY_REVIEW = {"rejected"}
 
 
 class Misbehaving(BaseHTTPRequestHandler):
@@ -69,7 +71,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_every_code_is_provoked() -> None:
-    assert set(PROVOKED) | ENDS_THE_PROCESS | BY_DEATHS == set(CODES)
+    assert set(PROVOKED) | ENDS_THE_PROCESS | BY_DEATHS | BY_REVIEW == set(CODES)
 
 
 @pytest.mark.parametrize("code", PROVOKED)
