@@ -175,6 +175,12 @@ class Execution(Settings):
         get_args(CachedStage), description="stages whose intermediates are cached"
     )
     limits: Limits = Limits()
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="serve figures for Prometheus there, or at the next port that is free",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
