@@ -6,6 +6,7 @@ listed in `RUNTIME_ONLY`. A test walks the tree and fails on a field that is nei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -184,6 +185,25 @@ class Execution(Settings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
 
+class Notify(Settings):
+    """Whom to tell that too much of a run failed, or that it stopped: a block of Prefect's."""
+
+    block: str | None = Field(
+        None,
+        description="a notification block by its type and name, custom-webhook/curators say",
+    )
+    failure_ratio: float = Field(
+        0.1, ge=0, lt=1, description="tell when more of the works that a run tried failed"
+    )
+
+    @field_validator("block")
+    @classmethod
+    def _type_and_name(cls, block: str | None) -> str | None:
+        if block is not None and not re.fullmatch(r"[a-z0-9-]+/[^/\s]+", block):
+            raise ValueError("name a block as TYPE/NAME, custom-webhook/curators say")
+        return block
+
+
 class RunConfig(Recipe):
     """A whole run: which works, what to make of them, where to put it, how to work."""
 
@@ -202,6 +222,7 @@ class RunConfig(Recipe):
     )
     storage: Storage = Storage()
     execution: Execution = Execution()
+    notify: Notify = Notify()
 
     @field_validator("catalog", "output")
     @classmethod
@@ -250,6 +271,6 @@ class RunConfig(Recipe):
 RUNTIME_ONLY = frozenset(
     {
         *("preset", "matrix", "catalog", "output", "title", "where", "limit", "columns"),
-        *("prompts", "storage", "execution"),
+        *("prompts", "storage", "execution", "notify"),
     }
 )
