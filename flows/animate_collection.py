@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -16,8 +15,11 @@ from typing import Any
 from prefect import flow
 from prefect.runtime import flow_run
 
-from flows.artifacts import publish_shards, publish_summary
+from flows.notify import notifying
 from flows.progress import PassProgress
+from flows.run_page import run_page
+from flows.run_summary import publish_start, publish_summary
+from flows.shard_table import ShardTable
 from flows.wrap_up import Summary, publish_run, wrap_up
 from tasks import models, recycle
 from tasks.collection import Collection, current, forget
@@ -37,7 +39,8 @@ def _flow_run_name() -> str:
 def animate_collection(run: RunConfig) -> dict[str, Any]:
     """Animate every work of ``run`` that is not done yet; the collection's summary as JSON."""
     try:
-        return _animate(current(run)).as_json()
+        with run_page(run):
+            return _animate(current(run)).as_json()
     finally:
         recycle.close()
         forget()
@@ -48,23 +51,32 @@ def _animate(collection: Collection) -> Summary:
     done = collection.finished_summary()
     if done is not None:
         log.info("nothing to do: the whole plan is finished")
-        return Summary.finished(collection, done)
+        summary = Summary.finished(collection, done)
+        publish_summary(collection, summary)
+        return summary
     collection.store.check_writable()
     publish_run(collection)
     plan = collection.plan
     log.info("plan: %d works (%s)", plan.total, spelled(plan.counts))
-    shards: dict[str, Counter[str]] = {}
+    publish_start(collection)
+    table = ShardTable(collection)
+    with notifying(collection, lambda: table.counts):
+        with table:
+            _both_passes(collection)
+        summary = wrap_up(collection, time.monotonic() - started)
+    publish_summary(collection, summary)
+    return summary
+
+
+def _both_passes(collection: Collection) -> None:
+    """Bring every pending work to its record: first all proxies, then all videos."""
     to_draw = works_to_draw(collection)
     if to_draw:
         recycle.run_shard("check", collection.run, next(iter(to_draw)))
-        _pass("proxies", collection, to_draw, proxy_shard, shards)
+        _pass("proxies", collection, to_draw, proxy_shard)
         models.release()  # the proxy maker's memory belongs to the video model now
-    everything = {str(name): len(works) for name, works in plan.shards.items()}
-    _pass("videos", collection, everything, animate_shard, shards)
-    publish_shards(shards)
-    summary = wrap_up(collection, time.monotonic() - started)
-    publish_summary(summary)
-    return summary
+    everything = {str(name): len(works) for name, works in collection.plan.shards.items()}
+    _pass("videos", collection, everything, animate_shard)
 
 
 def spelled(counts: Mapping[str, int]) -> str:
@@ -87,16 +99,10 @@ def _pass(
     collection: Collection,
     works: Mapping[str, int],
     task: Callable[[RunConfig, str], dict[str, int]],
-    shards: dict[str, Counter[str]],
 ) -> None:
     """Run one task per shard, in this process, with its progress shown."""
     with PassProgress(name, sum(works.values())) as progress:
         collection.on_record = progress.add
-        start = time.monotonic()
         do = partial(task, collection.run)
         for shard_id, counts in in_turn(collection.leases, works, do):
-            total = shards.setdefault(shard_id, Counter())
-            total.update(counts)
-            total["seconds"] += round(time.monotonic() - start)
-            start = time.monotonic()
             log.info("%s, shard %s: %s", name, shard_id, spelled(counts))

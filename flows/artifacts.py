@@ -1,43 +1,153 @@
-"""Tables and links on Prefect's pages; a dashboard that is away never stops the work."""
+"""What Prefect's pages show of a run, sent by a side thread: a dashboard never stops the work.
+
+Whoever publishes hands over the newest state of an artifact and goes on. The thread sends the
+latest of each, so that a server that is slow gets fewer of them; what it cannot send is only
+logged. An artifact is created once in a run and then changed in place: no pile of versions, and
+none of the events that Prefect's own updating sends with a copy of the whole artifact.
+"""
 
 from __future__ import annotations
 
+import contextvars
 import logging
-from collections import Counter
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from uuid import UUID
 
-from flows.report import of_paintings
-from flows.wrap_up import Summary
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
 
 log = logging.getLogger("epa")
+Kind = Literal["progress", "table", "markdown"]
+_PATIENCE = 10.0  # seconds that the end of a run waits for what is still to be sent
 
 
-def publish_shards(shards: Mapping[str, Counter[str]]) -> None:
-    """One table of the run's shards: works by status, seconds."""
-    from prefect.artifacts import create_table_artifact
+class _Content(NamedTuple):
+    kind: Kind
+    data: Any
+    description: str
 
-    columns = sorted({name for counts in shards.values() for name in counts} - {"seconds"})
-    table = [
-        {"shard": name, **{c: counts[c] for c in columns}, "seconds": counts["seconds"]}
-        for name, counts in shards.items()
-    ]
+
+class _Publisher:
+    """The side thread of one flow run."""
+
+    def __init__(self, flow_run_id: UUID):
+        self._flow_run_id = flow_run_id
+        self._made: dict[str, UUID] = {}
+        self._waiting: dict[str, _Content] = {}
+        self._orders: list[Callable[[SyncPrefectClient], object]] = []
+        self._closing = False
+        self._changed = threading.Condition()
+        # The server's address may be known to this context alone.
+        work = contextvars.copy_context().run
+        self._thread = threading.Thread(
+            target=work, args=(self._work,), name="artifacts", daemon=True
+        )
+        self._thread.start()
+
+    def put(self, key: str, content: _Content) -> None:
+        with self._changed:
+            self._waiting[key] = content
+            self._changed.notify()
+
+    def order(self, what: Callable[[SyncPrefectClient], object]) -> None:
+        with self._changed:
+            self._orders.append(what)
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Send what is waiting, for a while."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(_PATIENCE)
+
+    def _work(self) -> None:
+        from prefect.client.orchestration import get_client
+
+        try:
+            with get_client(sync_client=True) as client:
+                while self._turn(client):
+                    pass
+        except Exception as error:  # noqa: BLE001  # whatever a dashboard does, the work goes on
+            log.debug("nothing more is shown on Prefect's pages: %s", error)
+
+    def _turn(self, client: SyncPrefectClient) -> bool:
+        """Send all that waits now; False when there is nothing more to come."""
+        with self._changed:
+            while not (self._waiting or self._orders or self._closing):
+                self._changed.wait()
+            waiting, self._waiting = self._waiting, {}
+            orders, self._orders = self._orders, []
+        for what in orders:
+            _attempt("an order", partial(what, client))
+        for key, content in waiting.items():
+            _attempt(key, partial(self._send, client, key, content))
+        return bool(waiting or orders) or not self._closing
+
+    def _send(self, client: SyncPrefectClient, key: str, content: _Content) -> None:
+        from prefect.client.schemas.actions import ArtifactCreate
+
+        if (made := self._made.get(key)) is not None:
+            fields = {"data": content.data, "description": content.description}
+            # Not client.update_artifact, which sends an event with all of it along.
+            client.request("PATCH", "/artifacts/{id}", json=fields, path_params={"id": made})
+            return
+        created = client.create_artifact(
+            ArtifactCreate(
+                key=key,
+                type=content.kind,
+                data=content.data,
+                description=content.description,
+                flow_run_id=self._flow_run_id,
+            )
+        )
+        self._made[key] = created.id
+
+
+def _attempt(what: str, act: Callable[[], object]) -> None:
     try:
-        create_table_artifact(table, key="epa-shards", description="works by shard")
+        act()
     except Exception as error:  # noqa: BLE001  # a dashboard that is away must not stop the work
-        log.debug("no table artifact: %s", error)
+        log.debug("%s is not shown on Prefect's pages: %s", what, error)
 
 
-def publish_summary(summary: Summary) -> None:
-    """What came out, and where the gallery is."""
-    from prefect.artifacts import create_markdown_artifact
+_publisher: _Publisher | None = None
 
-    rows = "\n".join(f"| {name} | {n} |" for name, n in sorted(summary.counts.items()))
-    failures = "\n".join(f"| {code} | {n} |" for code, n in sorted(summary.codes.items()))
-    works = f"{summary.works}{of_paintings(summary.works, summary.items)}"
-    text = f"| works | {works} |\n|---|---|\n{rows}\n\nGallery: `{summary.gallery}`\n"
-    if failures:
-        text += f"\n| failure code | works |\n|---|---|\n{failures}\n"
+
+def publish(key: str, kind: Kind, data: Any, description: str = "") -> None:
+    """Show ``data`` as the run's artifact ``key``, in place of what it held; returns at once.
+
+    A no-op outside `shown`. A table's data is JSON of its rows.
+    """
+    publisher = _publisher
+    if publisher is not None:
+        publisher.put(key, _Content(kind, data, description))
+
+
+@contextmanager
+def shown(tags: Iterable[str] = ()) -> Iterator[None]:
+    """Show what is published in the block on the page of the present flow run, with these tags.
+
+    The tags that the run has already, its deployment's say, stay.
+    """
+    from prefect.context import FlowRunContext
+
+    global _publisher
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        yield
+        return
+    present = context.flow_run
+    before, _publisher = _publisher, _Publisher(present.id)
+    all_tags = list(dict.fromkeys([*present.tags, *tags]))
+    if set(all_tags) != set(present.tags):
+        _publisher.order(lambda client: client.update_flow_run(present.id, tags=all_tags))
     try:
-        create_markdown_artifact(text, key="epa-summary", description="what the run came to")
-    except Exception as error:  # noqa: BLE001  # as above
-        log.debug("no summary artifact: %s", error)
+        yield
+    finally:
+        closing, _publisher = _publisher, before
+        closing.close()

@@ -1,7 +1,7 @@
 """How far a pass is: a bar in a terminal, plain lines elsewhere, an artifact in Prefect's pages.
 
-Nothing here may slow or stop the work: the artifact is written by a side thread, at most every
-`INTERVAL` seconds, and its errors are only logged.
+Nothing here may slow or stop the work: the artifact changes at most every `INTERVAL` seconds, and a
+side thread sends it (flows/artifacts.py).
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import logging
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
-from uuid import UUID
 
 from rich.progress import (
     BarColumn,
@@ -23,6 +23,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from flows.artifacts import publish
 from flows.console import CONSOLE
 
 log = logging.getLogger("epa")
@@ -41,18 +42,21 @@ class PassProgress:
         self._bar = _bar()
         self._row = self._bar.add_task(name, total=total, note="")
         self._thread = threading.Thread(target=self._report, name="progress", daemon=True)
-        self._artifact: UUID | None = None
 
     def add(self, status: str) -> None:
         """One more work ended in ``status``; safe to call from any thread."""
+        self.add_counts({status: 1})
+
+    def add_counts(self, counts: Mapping[str, int]) -> None:
+        """So many works ended in each status, in another process say; safe from any thread."""
         with self._lock:
-            self.counts[status] += 1
+            self.counts.update(counts)
             failed = self.counts["failed"]
         note = f"[red]{failed} failed[/]" if failed else ""
-        self._bar.update(self._row, advance=1, note=note)
+        self._bar.update(self._row, advance=sum(counts.values()), note=note)
 
     def __enter__(self) -> Self:
-        self._artifact = _create_artifact(self.name)
+        self._publish()
         self._bar.start()
         self._thread.start()
         return self
@@ -65,20 +69,24 @@ class PassProgress:
     ) -> None:
         self._stop.set()
         self._bar.stop()
-        self._thread.join(timeout=2 * INTERVAL)
-        _update_artifact(self._artifact, self._percent())
+        self._thread.join()
+        self._publish()
+
+    def _publish(self) -> None:
+        said = f"{self.name}: {self.counts.total()} of {self.total} ({self})"
+        publish(f"epa-{self.name}", "progress", self._percent(), said)
 
     def _percent(self) -> float:
         with self._lock:
             return 100.0 * min(1.0, self.counts.total() / max(1, self.total))
 
     def _report(self) -> None:
-        shown, said = -1.0, time.monotonic()
+        shown, said = 0, time.monotonic()
         while not self._stop.wait(INTERVAL):
-            percent = self._percent()
-            if percent != shown:
-                _update_artifact(self._artifact, percent)
-                shown = percent
+            total = self.counts.total()
+            if total != shown:
+                self._publish()
+                shown = total
             if self._bar.disable and time.monotonic() - said >= 6 * INTERVAL:
                 said = time.monotonic()
                 log.info("%s: %d of %d (%s)", self.name, self.counts.total(), self.total, self)
@@ -100,26 +108,3 @@ def _bar() -> Progress:
         console=CONSOLE,
         disable=not CONSOLE.is_terminal,
     )
-
-
-def _create_artifact(name: str) -> UUID | None:
-    """The id of a new progress artifact, or None outside a flow run or without a server."""
-    from prefect.artifacts import create_progress_artifact
-
-    try:
-        artifact = create_progress_artifact(0.0, key=f"epa-{name}", description=f"{name} pass")
-    except Exception as error:  # noqa: BLE001  # a dashboard that is away must not stop the work
-        log.debug("no progress artifact: %s", error)
-        return None
-    return artifact if isinstance(artifact, UUID) else None  # it may be awaitable, not in a flow
-
-
-def _update_artifact(artifact: UUID | None, percent: float) -> None:
-    if artifact is None:
-        return
-    from prefect.artifacts import update_progress_artifact
-
-    try:
-        update_progress_artifact(artifact, progress=percent)
-    except Exception as error:  # noqa: BLE001  # as above
-        log.debug("progress artifact not updated: %s", error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -11,6 +12,13 @@ from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_SERVER_EPHEMERAL_ENABLED
 
 from catalogs.errors import ConfigError
+
+# Nothing is told to anybody, nor advertised; whoever wants it sets these otherwise.
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
 
 
 def start_ephemeral_server() -> None:
@@ -34,6 +42,8 @@ def start_ephemeral_server() -> None:
         raise ConfigError(
             f"PREFECT_HOME = {home}: {error.strerror}; name a folder that can be written"
         ) from error
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
     errors: list[Exception] = []
     thread = threading.Thread(target=_start, args=(errors,), name="server-start", daemon=True)
     thread.start()

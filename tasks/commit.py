@@ -17,7 +17,7 @@ from catalogs.codes import retried
 from catalogs.keys import digest_bytes
 from catalogs.records import Output, Record, commit, utc_now
 from epa_core.errors import ItemError
-from tasks import encode, measure
+from tasks import encode, measure, metrics
 from tasks.intermediates import LATENTS, cache_folder, latents_to_bytes
 from tasks.models import resolve_device
 from tasks.shard import Failure, Job, Shard, timed
@@ -122,6 +122,7 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
     shard.records.append(stands)
     shard.counts[stands.status] += 1
     shard.on_record(stands.status)
+    metrics.recorded(stands)
 
 
 def record_of(shard: Shard, job: Job, **facts: Any) -> Record:

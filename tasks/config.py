@@ -6,6 +6,7 @@ listed in `RUNTIME_ONLY`. A test walks the tree and fails on a field that is nei
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, Self, TypeVar, get_args
 
@@ -177,7 +178,32 @@ class Execution(Settings):
         get_args(CachedStage), description="stages whose intermediates are cached"
     )
     limits: Limits = Limits()
+    metrics_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="serve figures for Prometheus there, or at the next port that is free",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+
+class Notify(Settings):
+    """Whom to tell that too much of a run failed, or that it stopped: a block of Prefect's."""
+
+    block: str | None = Field(
+        None,
+        description="a notification block by its type and name, custom-webhook/curators say",
+    )
+    failure_ratio: float = Field(
+        0.1, ge=0, lt=1, description="tell when more of the works that a run tried failed"
+    )
+
+    @field_validator("block")
+    @classmethod
+    def _type_and_name(cls, block: str | None) -> str | None:
+        if block is not None and not re.fullmatch(r"[a-z0-9-]+/[^/\s]+", block):
+            raise ValueError("name a block as TYPE/NAME, custom-webhook/curators say")
+        return block
 
 
 class RunConfig(Recipe):
@@ -198,6 +224,7 @@ class RunConfig(Recipe):
     )
     storage: Storage = Storage()
     execution: Execution = Execution()
+    notify: Notify = Notify()
 
     @field_validator("catalog", "output")
     @classmethod
@@ -246,6 +273,6 @@ class RunConfig(Recipe):
 RUNTIME_ONLY = frozenset(
     {
         *("preset", "matrix", "catalog", "output", "title", "where", "limit", "columns"),
-        *("prompts", "storage", "execution"),
+        *("prompts", "storage", "execution", "notify"),
     }
 )

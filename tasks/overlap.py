@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import TypeVar
 
+from tasks import metrics
+
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched")
 Result = TypeVar("Result")
@@ -42,10 +44,12 @@ def overlapped(
         for batch in _batches(ahead, bucket, batch_size, batch_size + depth):
             for result in compute(batch):
                 waiting.append(finisher.submit(finish, result))
+                metrics.queued("finish", waiting)
                 while len(waiting) > depth:
                     waiting.popleft().result()
         while waiting:
             waiting.popleft().result()
+            metrics.queued("finish", waiting)
 
 
 def _ahead(
@@ -56,13 +60,16 @@ def _ahead(
     try:
         for item in items:
             queue.append(pool.submit(fetch, item))
+            metrics.queued("fetch", queue)
             if len(queue) > depth:
                 yield queue.popleft().result()
         while queue:
+            metrics.queued("fetch", queue)
             yield queue.popleft().result()
     finally:
         for future in queue:
             future.cancel()
+        metrics.queued("fetch", ())
 
 
 def _batches(

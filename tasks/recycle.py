@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from catalogs import crashes, paths
-from tasks import models, shards
+from tasks import metrics, models, shards
 from tasks.collection import Collection, current
 from tasks.config import RunConfig
 from tasks.failures import BrokenAccelerator, FailureWatch, RunStopped
@@ -31,6 +31,7 @@ def run_shard(name: Pass, run: RunConfig, shard_id: str) -> dict[str, int]:
     """
     global _replaced
     if run.execution.recycle_after is None:
+        metrics.serve(run.execution.metrics_port)
         return shards.PASSES[name](run, shard_id)
     if _replaced is None:
         _replaced = _Replaced(current(run))
@@ -119,6 +120,7 @@ def _call(
     collection = current(run)
     collection.watch = watch
     collection.on_record = tell
+    metrics.serve(run.execution.metrics_port)  # the figures are this process's, not its parent's
     try:
         return shards.PASSES[name](run, shard_id), collection.watch
     except BrokenAccelerator as error:  # noted; a new process has a new context

@@ -7,6 +7,7 @@ import pytest
 
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_ENABLED", "false")
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,12 +21,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder KIND/CASE/ of recorded cases that tests/conformance checks",
     )
     parser.addoption("--faults", action="store_true", help="run the long tests of faults, too")
+    parser.addoption("--e2e", action="store_true", help="run the long end-to-end tests, too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests of faults to `make test-faults`, whatever `-m` chooses beside them."""
-    if config.getoption("--faults"):
-        return
-    long = [item for item in items if item.get_closest_marker("faults")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    """Leave the long tests to `make test-faults` and `test-e2e`, whatever `-m` chooses beside."""
+    for marker in ("faults", "e2e"):
+        if config.getoption(f"--{marker}"):
+            continue
+        long = [item for item in items if item.get_closest_marker(marker)]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if not item.get_closest_marker(marker)]

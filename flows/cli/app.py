@@ -79,6 +79,7 @@ def _quiet_defaults() -> None:
     defaults = {
         "DO_NOT_TRACK": "1",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "epa",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # our lines before and after a flow

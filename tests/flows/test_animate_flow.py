@@ -53,15 +53,20 @@ def test_artifacts_tell_what_came_out(tmp_path: Path) -> None:
     animate_collection(tiny_run(source, tmp_path / "out", title="artifacts"))
     table = Artifact.get("epa-shards")
     assert table is not None
-    [row] = json.loads(table.data)
+    total, row = json.loads(table.data)
     # The work that failed in the first pass is not met again in the second.
-    assert (row["done"], row["failed"]) == (1, 1)
+    assert (row["done"], row["failed"]) == (1, "1 decode_failed")
+    assert total == {**row, "shard": "all"}
     summary = Artifact.get("epa-summary")
     assert summary is not None
-    assert "| decode_failed | 1 |" in summary.data
+    assert "- 1 `decode_failed`" in summary.data
     progress = Artifact.get("epa-videos")
     assert progress is not None
     assert float(progress.data) == 100.0
+    sheet = Artifact.get("epa-first-works")
+    assert sheet is not None
+    assert sheet.data.startswith("![contact sheet](data:image/jpeg;base64,")
+    assert len(sheet.data) < 420_000
 
 
 def test_an_interrupted_flow_goes_on_where_it_stopped(

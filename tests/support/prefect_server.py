@@ -29,6 +29,7 @@ class PrefectServer:
         self._env = os.environ | {
             "PREFECT_HOME": str(home),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
             "PREFECT_SERVER_API_PORT": str(self.port),
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
             "DO_NOT_TRACK": "1",
@@ -47,7 +48,11 @@ class PrefectServer:
                 env=self._env, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         health = f"{self.url}/health"
-        wait_until(lambda: urllib.request.urlopen(health, timeout=2).read() == b"true", 120)
+        try:
+            wait_until(lambda: urllib.request.urlopen(health, timeout=2).read() == b"true", 240)
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """End it as a power cut does."""
