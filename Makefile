@@ -6,9 +6,9 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-faults bench lint types audit check fix clean
+.PHONY: help demo test test-e2e test-faults bench lint types audit check fix clean
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -25,6 +25,9 @@ demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
+
+test-e2e: $(STAMP)  ## the set of deploy/local.sh for real: PostgreSQL, server, workers, store; kills and waits
+	$(BIN)/python -m pytest tests/e2e --e2e -m e2e
 
 test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
 	$(BIN)/python -m pytest tests/faults --faults

@@ -32,27 +32,38 @@ def print_verification(
 ) -> bool:
     """Verify a collection and say what is wrong with it; whether nothing is."""
     collection = open_collection(location)
-    works = {work.key: work.item_id for work in collection.works}
     with _bar("files read", shown=deep) as bar:
-        report = verification.verify(
-            collection.store,
-            works,
-            collection.plan_key,
-            everything=everything,
-            deep=deep,
-            lease_seconds=collection.run.execution.lease_seconds,
-            on_files=bar,
-        )
+        report = verify_collection(collection, everything=everything, deep=deep, on_files=bar)
     again = verification.redo(collection.store, report) if redo else 0
     if as_json:
-        _write_json(_verified(report, deep) | ({"redo": again} if redo else {}))
+        _write_json(verification_facts(report, deep) | ({"redo": again} if redo else {}))
     else:
         _print_verified(report, deep)
         _print_cures(report, location, again if redo else None)
     return not report.findings
 
 
-def _verified(report: Verification, deep: bool) -> dict[str, Any]:
+def verify_collection(
+    collection: Collection,
+    *,
+    everything: bool,
+    deep: bool,
+    on_files: Callable[[int], object] = lambda count: None,
+) -> Verification:
+    """Look at the results of the collection's present works, or of all there are."""
+    return verification.verify(
+        collection.store,
+        {work.key: work.item_id for work in collection.works},
+        collection.plan_key,
+        everything=everything,
+        deep=deep,
+        lease_seconds=collection.run.execution.lease_seconds,
+        on_files=on_files,
+    )
+
+
+def verification_facts(report: Verification, deep: bool) -> dict[str, Any]:
+    """What was looked at and found, as plain data."""
     findings = [
         {
             "kind": found.kind,
@@ -118,12 +129,10 @@ def print_garbage(location: str, *, delete: bool, days: float, as_json: bool) ->
     if not 0 <= days < 36_500:
         raise ConfigError(f"--older-than {days}: a number of days from 0 to 36500 is allowed")
     collection = open_collection(location)
-    stages = frozenset(key for work in collection.works for key in work.keys.values())
-    needs = Needs(collection.plan_key, stages, collection.run.execution.lease_seconds)
-    found = garbage.find_garbage(collection.store, needs, timedelta(days=days))
+    found = find_garbage(collection, days)
     harmed = garbage.remove(collection.store, found) if delete else 0
     if as_json:
-        _write_json(_collected(found, delete))
+        _write_json(garbage_facts(found, delete))
         return
     _print_collected(found, location, delete)
     if harmed:
@@ -133,7 +142,15 @@ def print_garbage(location: str, *, delete: bool, days: float, as_json: bool) ->
         )
 
 
-def _collected(found: Garbage, delete: bool) -> dict[str, Any]:
+def find_garbage(collection: Collection, days: float) -> Garbage:
+    """What nobody needs any more and was last written more than so many days ago."""
+    stages = frozenset(key for work in collection.works for key in work.keys.values())
+    needs = Needs(collection.plan_key, stages, collection.run.execution.lease_seconds)
+    return garbage.find_garbage(collection.store, needs, timedelta(days=days))
+
+
+def garbage_facts(found: Garbage, delete: bool) -> dict[str, Any]:
+    """What may go, as plain data."""
     kinds = {
         kind: {"objects": len(infos), "bytes": sum(info.size for info in infos)}
         for kind, infos in found.found.items()

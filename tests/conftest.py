@@ -20,12 +20,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder KIND/CASE/ of recorded cases that tests/conformance checks",
     )
     parser.addoption("--faults", action="store_true", help="run the long tests of faults, too")
+    parser.addoption("--e2e", action="store_true", help="run the long end-to-end tests, too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests of faults to `make test-faults`, whatever `-m` chooses beside them."""
-    if config.getoption("--faults"):
-        return
-    long = [item for item in items if item.get_closest_marker("faults")]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    """Leave long tests to `make test-faults` and `make test-e2e`, whatever `-m` chooses."""
+    for marker in ("faults", "e2e"):
+        if config.getoption(f"--{marker}"):
+            continue
+        long = [item for item in items if item.get_closest_marker(marker)]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]

@@ -12,7 +12,7 @@ from shlex import quote
 
 import typer
 
-from flows.cli import catalog, collection, maintenance, released, run, single
+from flows.cli import catalog, collection, deploy, maintenance, released, run, single
 
 app = typer.Typer(
     name="epa",
@@ -28,6 +28,7 @@ single.register(app)
 released.register(app)
 collection.register(app)
 maintenance.register(app)
+deploy.register(app)
 app.add_typer(catalog.app, name="catalog")
 
 
