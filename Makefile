@@ -9,7 +9,7 @@ export PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT := false
 
 .PHONY: help demo test test-faults test-e2e bench lint types audit check fix clean
 help:  ## show this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,6 +26,9 @@ demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
 
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
+
+test-e2e: $(STAMP)  ## the set of deploy/local.sh for real: PostgreSQL, server, workers, store; kills and waits
+	$(BIN)/python -m pytest tests/e2e --e2e -m e2e
 
 test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
 	$(BIN)/python -m pytest tests/faults --faults

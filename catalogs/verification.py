@@ -31,7 +31,7 @@ MEANINGS: Mapping[Kind, str] = {
     "seal": "seals that say more than is recorded",
     "unrecorded": "results of pending works that are not recorded",
 }
-_OF_FILES: tuple[Kind, ...] = ("missing", "size", "content")
+OF_FILES: tuple[Kind, ...] = ("missing", "size", "content")
 _THREADS = 16
 # Two rows that agree in these are one record, met in a part and beside it.
 _SAME = ("key", "attempt", "item_id", "status", "code", "finished_at", "frames_sha256", "worker")
@@ -66,7 +66,7 @@ class Verification:
     @property
     def lost(self) -> list[Row]:
         """Rows with a file that is missing or damaged, each once."""
-        rows = (found.row for found in self.findings if found.kind in _OF_FILES)
+        rows = (found.row for found in self.findings if found.kind in OF_FILES)
         return list(dict.fromkeys(row for row in rows if row is not None))
 
 

@@ -32,22 +32,13 @@ def print_verification(
 ) -> bool:
     """Verify a collection and say what is wrong with it; whether nothing is."""
     collection = open_collection(location)
-    rejected = collection.reviews.rejected  # what is recorded of them is none of their state
-    works = {w.key: w.item_id for w in collection.works if w.item_id not in rejected}
+    rejected = collection.reviews.rejected
     with _bar("files read", shown=deep) as bar:
-        report = verification.verify(
-            collection.store,
-            works,
-            collection.plan_key,
-            everything=everything,
-            deep=deep,
-            lease_seconds=collection.run.execution.lease_seconds,
-            on_files=bar,
-        )
+        report = verify_collection(collection, everything=everything, deep=deep, on_files=bar)
     again = verification.redo(collection.store, report) if redo else 0
     if as_json:
         more = {"redo": again} if redo else {}
-        _write_json(_verified(report, deep) | {"rejected": len(rejected)} | more)
+        _write_json(verification_facts(report, deep) | {"rejected": len(rejected)} | more)
     else:
         _print_verified(report, deep)
         if rejected and not everything:
@@ -56,7 +47,28 @@ def print_verification(
     return not report.findings
 
 
-def _verified(report: Verification, deep: bool) -> dict[str, Any]:
+def verify_collection(
+    collection: Collection,
+    *,
+    everything: bool,
+    deep: bool,
+    on_files: Callable[[int], object] = lambda count: None,
+) -> Verification:
+    """Look at the results of the collection's present works, or of all there are."""
+    rejected = collection.reviews.rejected  # what is recorded of them is none of their state
+    return verification.verify(
+        collection.store,
+        {w.key: w.item_id for w in collection.works if w.item_id not in rejected},
+        collection.plan_key,
+        everything=everything,
+        deep=deep,
+        lease_seconds=collection.run.execution.lease_seconds,
+        on_files=on_files,
+    )
+
+
+def verification_facts(report: Verification, deep: bool) -> dict[str, Any]:
+    """What was looked at and found, as plain data."""
     findings = [
         {
             "kind": found.kind,
@@ -122,12 +134,10 @@ def print_garbage(location: str, *, delete: bool, days: float, as_json: bool) ->
     if not 0 <= days < 36_500:
         raise ConfigError(f"--older-than {days}: a number of days from 0 to 36500 is allowed")
     collection = open_collection(location)
-    stages = frozenset(key for work in collection.works for key in work.keys.values())
-    needs = Needs(collection.plan_key, stages, collection.run.execution.lease_seconds)
-    found = garbage.find_garbage(collection.store, needs, timedelta(days=days))
+    found = find_garbage(collection, days)
     harmed = garbage.remove(collection.store, found) if delete else 0
     if as_json:
-        _write_json(_collected(found, delete))
+        _write_json(garbage_facts(found, delete))
         return
     _print_collected(found, location, delete)
     if harmed:
@@ -137,7 +147,15 @@ def print_garbage(location: str, *, delete: bool, days: float, as_json: bool) ->
         )
 
 
-def _collected(found: Garbage, delete: bool) -> dict[str, Any]:
+def find_garbage(collection: Collection, days: float) -> Garbage:
+    """What nobody needs any more and was last written more than so many days ago."""
+    stages = frozenset(key for work in collection.works for key in work.keys.values())
+    needs = Needs(collection.plan_key, stages, collection.run.execution.lease_seconds)
+    return garbage.find_garbage(collection.store, needs, timedelta(days=days))
+
+
+def garbage_facts(found: Garbage, delete: bool) -> dict[str, Any]:
+    """What may go, as plain data."""
     kinds = {
         kind: {"objects": len(infos), "bytes": sum(info.size for info in infos)}
         for kind, infos in found.found.items()

@@ -12,7 +12,7 @@ from shlex import quote
 
 import typer
 
-from flows.cli import catalog, collection, export, maintenance, released, run, single
+from flows.cli import catalog, collection, deploy, export, maintenance, released, run, single
 
 app = typer.Typer(
     name="epa",
@@ -29,6 +29,7 @@ released.register(app)
 collection.register(app)
 export.register(app)
 maintenance.register(app)
+deploy.register(app)
 app.add_typer(catalog.app, name="catalog")
 
 

@@ -57,14 +57,16 @@ def test_the_deployment_gets_its_scheduled_runs(server: PrefectServer) -> None:
     env = server.env | {"PWD": str(root)}
     for command in (
         ["work-pool", "create", "epa", "--type", "process"],
+        ["work-pool", "create", "epa-gpu", "--type", "process"],
         ["--no-prompt", "deploy", "--all", "--prefect-file", "deploy/prefect.yaml"],
     ):
         done = subprocess.run(
             [BIN / "prefect", *command], env=env, cwd=root, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    [deployment] = server.ask("/deployments/filter")
-    assert deployment["name"] == "nightly"
+    found = server.ask("/deployments/filter")
+    [deployment] = [entry for entry in found if entry["name"] == "animate-collection"]
+    assert deployment["parameters"]["run"]["output"] == "/data/animated"
     # The run file's schema came along: the dashboard's form and the API check parameters by it.
     schema = deployment["parameter_openapi_schema"]["definitions"]["RunConfig"]
     assert schema["additionalProperties"] is False
