@@ -16,6 +16,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from catalogs import records
@@ -69,6 +70,7 @@ class PendingWork:
 class Plan:
     """What a run would do. `reasons` are in the order of the works; `shards` hold pending works.
 
+    The shards that will take longest come first, so that what is left at the end is small.
     `total` counts works, `items` the rows of the catalog that they are made of.
     """
 
@@ -143,7 +145,10 @@ def make_plan(
         name: [pending[i] for place in group for i in places[items[place]] if i in pending]
         for name, group in partition(items, shard_size).items()
     }
-    shards = {name: group for name, group in todo.items() if group}
+    pending_in = {name: group for name, group in todo.items() if group}
+    seconds = _seconds(pending_in, ledger)
+    costs = seconds or {name: len(group) for name, group in pending_in.items()}
+    shards = dict(sorted(pending_in.items(), key=lambda entry: -costs[entry[0]]))
     return Plan(
         plan_key=plan_key or key_of_works(works),
         total=len(works),
@@ -151,7 +156,7 @@ def make_plan(
         reasons=tuple(reasons),
         shards=shards,
         examples=_examples(works, reasons),
-        seconds_estimate=_estimate(shards, ledger),
+        seconds_estimate=None if seconds is None else sum(seconds.values()),
         counts=Counter(reasons),
     )
 
@@ -207,18 +212,17 @@ def _stages_to_do(
         yield i, stages
 
 
-def _estimate(shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger) -> float | None:
-    """Seconds of work ahead, from the recorded medians; None when nothing was recorded."""
-    stages = Counter(work.stages for works in shards.values() for work in works)
-    if not stages:
-        return 0.0
+def _seconds(
+    shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger
+) -> dict[ShardId, float] | None:
+    """Seconds of work ahead in each shard, by the recorded medians; None without any."""
+    if not shards:
+        return {}
     medians = ledger.seconds()
     if not medians:
         return None
-    return sum(
-        count * sum(medians.get(name, 0.0) for name in _timings(names))
-        for names, count in stages.items()
-    )
+    of = cache(lambda stages: sum(medians.get(name, 0.0) for name in _timings(stages)))
+    return {name: sum(of(work.stages) for work in works) for name, works in shards.items()}
 
 
 def _timings(stages: Iterable[str]) -> set[str]:

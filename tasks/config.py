@@ -28,6 +28,7 @@ from tasks.proxy import Params as ProxyParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
 Protocol = Literal["file", "s3", "gs", "az", "hf"]
+EngineName = Literal["local", "workers", "ray", "dask"]
 CachedStage = Literal["prepare", "proxy", "distill", "animate"]
 
 
@@ -113,6 +114,16 @@ class Prompts(Settings):
     max_length: int = Field(2000, ge=1, description="characters; a longer prompt is refused")
 
 
+Address = TypeVar("Address", str, str | None)
+
+
+def without_credentials(address: Address) -> Address:
+    """The address, which a run file may hold only without credentials."""
+    if address and holds_credentials(address):
+        raise PydanticCustomError(CREDENTIAL, "an address holds credentials; " + ADVICE)
+    return address
+
+
 class Limits(Settings):
     """Which pictures are accepted; a refused one is recorded with its reason."""
 
@@ -128,6 +139,25 @@ class Limits(Settings):
 class Execution(Settings):
     """How the work is done; nothing here changes a result."""
 
+    engine: EngineName = Field(
+        "local",
+        description="who does the shards: this process, the workers of a Prefect work pool, or the "
+        "tasks of a Ray or Dask cluster",
+    )
+    address: str | None = Field(
+        None, description="a Ray or Dask cluster that runs already; a small one here if empty"
+    )
+    workers: int = Field(
+        2, ge=1, le=1024, description="processes of the small Ray or Dask cluster without address"
+    )
+    deployment: str = Field(
+        "animate-shard/animate-shard",
+        pattern=r"^[^/]+/[^/]+$",
+        description="which deployment does a shard, with the engine workers",
+    )
+    worker_wait: float = Field(
+        15, gt=0, le=10_080, description="minutes without any worker after which a run ends"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 ...")
     batch_size: int | None = Field(
         None, ge=1, le=256, description="paintings in one model call; 1 on a CPU, 2 on a GPU"
@@ -137,6 +167,13 @@ class Execution(Settings):
         ge=1,
         le=10_000,
         description="paintings in one task run; more where a run has over 12,000",
+    )
+    shard_minutes: float | None = Field(
+        None,
+        gt=0,
+        le=10_080,
+        description="instead of shard_size, once works of this model are recorded: how long a task "
+        "run takes at most, about",
     )
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
     max_attempts: int = Field(
@@ -177,6 +214,11 @@ class Execution(Settings):
     limits: Limits = Limits()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @field_validator("address")
+    @classmethod
+    def _no_credentials(cls, address: str | None) -> str | None:
+        return without_credentials(address)
+
 
 class RunConfig(Recipe):
     """A whole run: which works, what to make of them, where to put it, how to work."""
@@ -200,9 +242,7 @@ class RunConfig(Recipe):
     @field_validator("catalog", "output")
     @classmethod
     def _no_credentials(cls, address: str) -> str:
-        if holds_credentials(address):
-            raise PydanticCustomError(CREDENTIAL, "an address holds credentials; " + ADVICE)
-        return address
+        return without_credentials(address)
 
     @model_validator(mode="before")
     @classmethod
