@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-faults bench lint types audit check fix clean
+.PHONY: help demo test test-faults test-e2e bench lint types audit check fix clean
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -28,6 +28,9 @@ test: $(STAMP)  ## run all tests
 
 test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
 	$(BIN)/python -m pytest tests/faults --faults
+
+test-e2e: $(STAMP)  ## long tests with real Prefect servers, workers and clusters
+	$(BIN)/python -m pytest tests -m e2e --e2e
 
 bench: $(STAMP)  ## measure the machinery; prints a table
 	$(BIN)/python -m benchmarks

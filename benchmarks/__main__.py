@@ -7,6 +7,7 @@
     nothing-to-do  the same of 100,000 works on S3: requests over the wire, seconds
     kills       SIGKILL at 30 random moments of a 180-work run
     same        one painting, many ways: the same frames
+    workers     the engine `workers` with one, two and three process workers on a Prefect server
     paper-model the paper's model through the line against one process per painting; its memory,
                 attention and compilation
 
@@ -25,7 +26,17 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 
-from benchmarks import again, catalog, kills, machinery, memory, nothing_to_do, paper_model, same
+from benchmarks import (
+    again,
+    catalog,
+    kills,
+    machinery,
+    memory,
+    nothing_to_do,
+    paper_model,
+    same,
+    workers,
+)
 
 ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "machinery": machinery.run,
@@ -35,6 +46,7 @@ ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "nothing-to-do": nothing_to_do.run,
     "kills": kills.run,
     "same": same.run,
+    "workers": workers.run,
     "paper-model": paper_model.run,
 }
 

@@ -20,12 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder KIND/CASE/ of recorded cases that tests/conformance checks",
     )
     parser.addoption("--faults", action="store_true", help="run the long tests of faults, too")
+    parser.addoption("--e2e", action="store_true", help="run the long tests with real servers, too")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests of faults to `make test-faults`, whatever `-m` chooses beside them."""
-    if config.getoption("--faults"):
-        return
-    long = [item for item in items if item.get_closest_marker("faults")]
+    """Leave the long tests to `make test-faults` and `test-e2e`, whatever `-m` chooses beside."""
+    left = [name for name in ("faults", "e2e") if not config.getoption(f"--{name}")]
+    long = [item for item in items if any(item.get_closest_marker(name) for name in left)]
     config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if not item.get_closest_marker("faults")]
+    items[:] = [item for item in items if item not in set(long)]

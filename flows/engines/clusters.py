@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -12,7 +13,7 @@ from prefect.futures import PrefectWrappedFuture
 from prefect.runtime import flow_run
 
 from catalogs.errors import ConfigError
-from flows.engines.base import Counts, Ending, is_everybodys
+from flows.engines.base import Counts, Ending, Missing, is_everybodys
 from flows.engines.dispatch import dispatch
 from tasks import recycle
 from tasks.collection import Collection
@@ -30,7 +31,7 @@ class Cluster(Protocol):
     def room(self) -> AbstractContextManager[Any]:
         """Asks for what one task needs, a GPU above all, while tasks are submitted."""
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         """Who is not there, where no process could do a task."""
 
     def stop(self, futures: list[Any]) -> None:
@@ -109,7 +110,7 @@ class _Futures:
         held = bool(counts.pop(HELD, 0))
         return Ending(shard_id, counts, held)
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         return self._cluster.missing()
 
     def cancel(self) -> None:
@@ -159,14 +160,17 @@ class Ray:
         # itself what a death has ended, before anybody has taken note of it.
         return remote_options(num_cpus=1, num_gpus=int(self._gpu), max_calls=0, max_retries=0)
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         """As every cluster."""
         import ray
 
         there = ray.cluster_resources()
         wanted = {"CPU": 1, "GPU": int(bool(self._gpu))}
         short = [name for name, count in wanted.items() if there.get(name, 0) < count]
-        return f"the Ray cluster has had no {' and no '.join(short)}" if short else ""
+        if not short:
+            return None
+        who = f"the Ray cluster has had no {' and no '.join(short)}"
+        return Missing(who, "add nodes to it")
 
     def stop(self, futures: list[Any]) -> None:
         """As every cluster: an interrupt, which gives leases back."""
@@ -226,12 +230,15 @@ class Dask:
         found: dict[str, Any] = self.runner.client.scheduler_info(n_workers=-1)["workers"]
         return found
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         """As every cluster."""
         workers = self._workers()
-        if self._gpu and not any(w["resources"].get("GPU") for w in workers.values()):
-            return "the Dask cluster has had no worker with --resources GPU=1"
-        return "" if workers else "the Dask cluster has had no worker"
+        if self._gpu:
+            workers = {n: worker for n, worker in workers.items() if worker["resources"].get("GPU")}
+        if workers:
+            return None
+        options = "--nthreads 1" + " --resources GPU=1" * bool(self._gpu)
+        return Missing("the Dask cluster has had no worker", f"start one (dask worker {options})")
 
     def stop(self, futures: list[Any]) -> None:
         """As every cluster: a thread cannot be interrupted, so its lease is given back for it."""
@@ -259,9 +266,10 @@ def _local_dask(count: int, devices: list[str] | None) -> Any:
     workers = {}
     for number in range(count):
         options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False}
+        options["silence_logs"] = logging.WARNING
         if devices:
             options["env"] = {"CUDA_VISIBLE_DEVICES": devices[number]}
             options["resources"] = {"GPU": 1}
         workers[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1"}}
-    return SpecCluster(workers=workers, scheduler=scheduler)
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.WARNING)

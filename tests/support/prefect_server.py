@@ -47,7 +47,7 @@ class PrefectServer:
                 env=self._env, stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         health = f"{self.url}/health"
-        wait_until(lambda: urllib.request.urlopen(health, timeout=2).read() == b"true", 120)
+        wait_until(lambda: urllib.request.urlopen(health, timeout=2).read() == b"true", 300)
 
     def kill(self) -> None:
         """End it as a power cut does."""
