@@ -7,7 +7,7 @@ speak of one key; the best counts (catalogs.rows).
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any
 
 from catalogs.records import TIMINGS, Record, from_parquet, from_table, to_table
@@ -223,6 +223,20 @@ class Ledger:
         table = table.set_column(table.schema.get_field_index(SEEDED), SEEDED, each)
         medians = {name: pc.quantile(table[name], q=0.5)[0].as_py() for name in TIMINGS}
         return {name: value for name, value in medians.items() if value is not None}
+
+    def seconds_per_work(self, model_identity: str) -> float | None:
+        """Median seconds that a done work of that model took in all; None without any."""
+        import pyarrow.compute as pc
+
+        table = self.columns(("status", "model_identity", *TIMINGS))
+        mine = pc.and_(
+            pc.equal(table["status"], "done"), pc.equal(table["model_identity"], model_identity)
+        )
+        table = table.filter(pc.fill_null(mine, fill_value=False))
+        if not table.num_rows:
+            return None
+        total = reduce(pc.add, (pc.fill_null(table[name], 0.0) for name in TIMINGS))
+        return float(pc.quantile(total, q=0.5)[0].as_py())
 
 
 def _take(table: Any, rows: Sequence[Row]) -> Any:

@@ -180,6 +180,13 @@ class Leases:
             epoch = max(epochs, default=-1) + 1
         return None
 
+    def standing(self, shard_ids: Iterable[str]) -> list[tuple[Holder, bool]]:
+        """All leases on the branches of some shards, each with whether its holder is alive.
+
+        Requests as for `busy`.
+        """
+        return [(holder, not self._dead(holder)) for holder in self._standing(shard_ids)]
+
     def busy(self, shard_ids: Iterable[str]) -> dict[str, Holder]:
         """Which of the shards living workers hold. One listing, and one request for each lease."""
         wanted = list(shard_ids)

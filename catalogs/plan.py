@@ -17,6 +17,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from catalogs import records
@@ -70,6 +71,7 @@ class PendingWork:
 class Plan:
     """What a run would do. `reasons` are in the order of the works; `shards` hold pending works.
 
+    The shards that will take longest come first, so that what is left at the end is small.
     `total` counts works, `items` the rows of the catalog that they are made of.
     """
 
@@ -146,7 +148,10 @@ def make_plan(
         name: [pending[i] for place in group for i in places[items[place]] if i in pending]
         for name, group in partition(items, shard_size).items()
     }
-    shards = {name: group for name, group in todo.items() if group}
+    pending_in = {name: group for name, group in todo.items() if group}
+    seconds = _seconds(pending_in, ledger, seeds_of)
+    costs = seconds or {name: len(group) for name, group in pending_in.items()}
+    shards = dict(sorted(pending_in.items(), key=lambda entry: -costs[entry[0]]))
     return Plan(
         plan_key=plan_key or key_of_works(works),
         total=len(works),
@@ -154,7 +159,7 @@ def make_plan(
         reasons=tuple(reasons),
         shards=shards,
         examples=_examples(works, reasons),
-        seconds_estimate=_estimate(shards, ledger, seeds_of),
+        seconds_estimate=None if seconds is None else sum(seconds.values()),
         counts=Counter(reasons),
     )
 
@@ -212,20 +217,24 @@ def _stages_to_do(
         yield i, stages
 
 
-def _estimate(
+def _seconds(
     shards: Mapping[ShardId, list[PendingWork]], ledger: Ledger, seeds_of: Callable[[Work], int]
-) -> float | None:
-    """Seconds of work ahead, from the recorded medians; None when nothing was recorded."""
-    stages = Counter((p.stages, seeds_of(p.work)) for works in shards.values() for p in works)
-    if not stages:
-        return 0.0
+) -> dict[ShardId, float] | None:
+    """Seconds of work ahead in each shard, by the recorded medians; None without any."""
+    if not shards:
+        return {}
     medians = ledger.seconds()
     if not medians:
         return None
-    return sum(
-        count * sum(medians.get(name, 0.0) * _times(name, seeds) for name in _timings(names))
-        for (names, seeds), count in stages.items()
-    )
+
+    @cache
+    def of(stages: tuple[str, ...], seeds: int) -> float:
+        return sum(medians.get(name, 0.0) * _times(name, seeds) for name in _timings(stages))
+
+    return {
+        name: sum(of(pending.stages, seeds_of(pending.work)) for pending in works)
+        for name, works in shards.items()
+    }
 
 
 def _times(timing: str, seeds: int) -> int:

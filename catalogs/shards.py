@@ -3,7 +3,8 @@
 The shards are the leaves of a binary trie over the bits of blake2b-64(item id): a prefix held by
 at most `shard_size` works is a shard, any other is split. So the partition is a function of the
 set of ids alone, and new works leave all shards as they are but those they fill up.
-A shard is called "s" and its prefix in bits: "s" holds everything, "s01" a quarter.
+A shard is called "s" and its prefix in bits: "s" holds everything, "s01" a quarter. So its name
+alone says what it holds, also to a process that knows of another partition.
 """
 
 import hashlib
@@ -48,6 +49,11 @@ def partition(item_ids: Sequence[ItemId | str], shard_size: int) -> dict[ShardId
         if first < middle:
             todo.append((first, middle, 2 * prefix, depth + 1))
     return shards
+
+
+def holds(shard_id: str, item_id: ItemId | str) -> bool:
+    """Whether a shard is the item's place, in whatever partition: its name says which ids."""
+    return f"{item_hash(item_id):0{BITS}b}".startswith(shard_id[1:])
 
 
 def same_branch(one: str, other: str) -> bool:

@@ -1,4 +1,4 @@
-"""The flow: plan, proxy pass, animation pass, compact, gallery; one task run per shard and pass.
+"""The flow: plan, proxy pass, animation pass, compact, gallery; shards are done by an engine.
 
 Everything it knows it reads from the store, so retrying, re-running, resuming and a second
 deployment are all the same operation: plan, then do what is missing.
@@ -8,24 +8,24 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
+from flows.engines import Engine, ShardsLeft, check_engine, engine_of
 from flows.notify import notifying
+from flows.passes import spelled, works_to_draw
 from flows.progress import PassProgress
 from flows.run_page import run_page
 from flows.run_summary import publish_start, publish_summary
 from flows.shard_table import ShardTable
 from flows.wrap_up import Summary, publish_run, wrap_up
-from tasks import models, recycle
 from tasks.collection import Collection, current, forget
 from tasks.config import RunConfig
 from tasks.prefect_tasks import animate_shard, proxy_shard
-from tasks.turns import in_turn
+from tasks.recycle import Pass
 
 log = logging.getLogger("epa")
 
@@ -38,11 +38,11 @@ def _flow_run_name() -> str:
 @flow(name="animate-collection", flow_run_name=_flow_run_name, persist_result=False)
 def animate_collection(run: RunConfig) -> dict[str, Any]:
     """Animate every work of ``run`` that is not done yet; the collection's summary as JSON."""
+    check_engine(run.execution)
     try:
         with run_page(run):
             return _animate(current(run)).as_json()
     finally:
-        recycle.close()
         forget()
 
 
@@ -59,50 +59,43 @@ def _animate(collection: Collection) -> Summary:
     plan = collection.plan
     log.info("plan: %d works (%s)", plan.total, spelled(plan.counts))
     publish_start(collection)
+    tasks = {"draw_proxies": proxy_shard, "animate": animate_shard}
+    stopped: ShardsLeft | None = None
     table = ShardTable(collection)
     with notifying(collection, lambda: table.counts):
-        with table:
-            _both_passes(collection)
+        with table, engine_of(collection.run.execution, tasks) as engine:
+            try:
+                _both_passes(engine, collection)
+            except ShardsLeft as error:
+                stopped = error
         summary = wrap_up(collection, time.monotonic() - started)
-    publish_summary(collection, summary)
+        publish_summary(collection, summary)
+        if stopped is not None:
+            raise stopped
     return summary
 
 
-def _both_passes(collection: Collection) -> None:
-    """Bring every pending work to its record: first all proxies, then all videos."""
-    to_draw = works_to_draw(collection)
+def _both_passes(engine: Engine, collection: Collection) -> None:
+    """Proxies first, so that proxy maker and video model need not share a GPU; then videos."""
+    to_draw = works_to_draw(collection) if engine.two_passes else {}
     if to_draw:
-        recycle.run_shard("check", collection.run, next(iter(to_draw)))
-        _pass("proxies", collection, to_draw, proxy_shard)
-        models.release()  # the proxy maker's memory belongs to the video model now
+        engine.check(collection, next(iter(to_draw)))
+        _pass("draw_proxies", engine, collection, to_draw)
     everything = {str(name): len(works) for name, works in collection.plan.shards.items()}
-    _pass("videos", collection, everything, animate_shard)
+    _pass("animate", engine, collection, everything)
 
 
-def spelled(counts: Mapping[str, int]) -> str:
-    """Counts as a person says them: `5 done, 1 failed`."""
-    return ", ".join(f"{n} {what}" for what, n in counts.items()) or "nothing left to do"
-
-
-def works_to_draw(collection: Collection) -> dict[str, int]:
-    """Shard -> how many of its works still need a proxy drawn in the first pass."""
-    run = collection.run
-    if run.proxy.name == "given" or "proxy" not in run.execution.keep:
-        return {}  # without a cache between the passes, the second draws
-    shards = collection.plan.shards.items()
-    counts = {str(name): sum("proxy" in work.stages for work in works) for name, works in shards}
-    return {name: count for name, count in counts.items() if count}
+_SHOWN: Mapping[Pass, str] = {"draw_proxies": "proxies", "animate": "videos"}
 
 
 def _pass(
-    name: str,
+    name: Pass,
+    engine: Engine,
     collection: Collection,
     works: Mapping[str, int],
-    task: Callable[[RunConfig, str], dict[str, int]],
 ) -> None:
-    """Run one task per shard, in this process, with its progress shown."""
-    with PassProgress(name, sum(works.values())) as progress:
+    """One pass over the shards, with its progress shown."""
+    with PassProgress(_SHOWN[name], sum(works.values())) as progress:
         collection.on_record = progress.add
-        do = partial(task, collection.run)
-        for shard_id, counts in in_turn(collection.leases, works, do):
-            log.info("%s, shard %s: %s", name, shard_id, spelled(counts))
+        for shard_id, counts in engine.go(name, collection, works):
+            log.info("%s, shard %s: %s", _SHOWN[name], shard_id, spelled(counts))

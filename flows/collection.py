@@ -22,6 +22,7 @@ from catalogs.errors import ConfigError, StoreError
 from catalogs.storage import configure
 from catalogs.store import Store
 from flows.console import CONSOLE
+from flows.engines import check_engine
 from flows.wrap_up import Summary
 from tasks.collection import Collection, chosen_works, register
 from tasks.config import RunConfig
@@ -145,6 +146,7 @@ def _cure(store: Store) -> str:
 def run_collection(collection: Collection) -> Summary:
     """Run the flow; without a server "nothing to do" is answered before one is started."""
     _log_plainly(collection.run.execution.log_level)
+    check_engine(collection.run.execution)
     if "PREFECT_API_URL" not in os.environ:
         done = collection.finished_summary()
         if done is not None:

@@ -21,7 +21,7 @@ from catalogs.ledger import Ledger, finished, load
 from catalogs.plan import PendingWork, Plan, Work, make_plan
 from catalogs.prompts import assign_prompts
 from catalogs.reviews import Reviews
-from catalogs.shards import ShardId
+from catalogs.shards import ShardId, holds, same_branch
 from catalogs.storage import configure
 from catalogs.store import Store
 from catalogs.validation import paused_collector
@@ -32,12 +32,11 @@ from tasks.in_flight import InFlight
 from tasks.keychain import COLUMNS, KeyChain
 from tasks.matrix import Cell
 from tasks.shard import Job, Shard
+from tasks.sizing import shard_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# Two task runs a shard: about a thousand in a flow run is what Prefect's pages and server bear.
-_MOST_SHARDS = 250
 _JOB_COLUMNS = (*COLUMNS, "prompt_source", "prompt_rule", "styles", "genre", "year_begin")
 
 
@@ -115,10 +114,19 @@ class Collection:
         works = {work.key: work.item_id for work in self.works if work.item_id in notes}
         return ledger.rejecting({key: notes[item] for key, item in works.items()}, works)
 
-    @property
+    @cached_property
     def shard_size(self) -> int:
-        """Paintings in one shard."""
-        return max(self.run.execution.shard_size, self.table.num_rows // _MOST_SHARDS)
+        """Paintings in one shard: as the run says, or by the seconds that works are known to take.
+
+        Other processes may come to another size later; a shard's name says what it holds.
+        """
+        identity = self.chains[0].model
+        return shard_size(
+            self.run.execution,
+            self.table.num_rows,
+            len(self.works),
+            lambda: self.ledger.seconds_per_work(identity),
+        )
 
     @cached_property
     def plan(self) -> Plan:
@@ -200,13 +208,24 @@ class Collection:
         return crashes.counts(self.store)
 
     def _unended(self, shard_id: str) -> list[PendingWork]:
-        pending = self.plan.shards.get(ShardId(shard_id), [])
+        pending = self.pending(shard_id)
         planned = {(entry.work.key, entry.attempt) for entry in pending}
         known = set(self.ledger.sources.manifest)
         over, self.leftovers = ended(self.store, shard_id, planned, known)
         for _ in over:
             self.on_record("recorded")
         return [entry for entry in pending if (entry.work.key, entry.attempt) not in over]
+
+    def pending(self, shard_id: str) -> list[PendingWork]:
+        """Planned works that a shard of this or of another partition holds.
+
+        Other processes may have seen another catalog or size of shards when they planned.
+        """
+        shards = self.plan.shards
+        if (exact := shards.get(ShardId(shard_id))) is not None:
+            return exact
+        near = (works for name, works in shards.items() if same_branch(name, shard_id))
+        return [entry for works in near for entry in works if holds(shard_id, entry.work.item_id)]
 
     def _shard_of(self, shard_id: str, cell: int, jobs: list[Job], lease: Lease | None) -> Shard:
         calm = [job for job in jobs if job.crashes < ALONE]

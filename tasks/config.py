@@ -30,6 +30,7 @@ from tasks.select import Params as SelectParams
 
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
 Protocol = Literal["file", "s3", "gs", "az", "hf"]
+EngineName = Literal["local", "workers", "ray", "dask"]
 CachedStage = Literal["prepare", "proxy", "distill", "animate"]
 
 
@@ -116,6 +117,16 @@ class Prompts(Settings):
     max_length: int = Field(2000, ge=1, description="characters; a longer prompt is refused")
 
 
+Address = TypeVar("Address", str, str | None)
+
+
+def without_credentials(address: Address) -> Address:
+    """The address, which a run file may hold only without credentials."""
+    if address and holds_credentials(address):
+        raise PydanticCustomError(CREDENTIAL, "an address holds credentials; " + ADVICE)
+    return address
+
+
 class Limits(Settings):
     """Which pictures are accepted; a refused one is recorded with its reason."""
 
@@ -131,6 +142,25 @@ class Limits(Settings):
 class Execution(Settings):
     """How the work is done; nothing here changes a result."""
 
+    engine: EngineName = Field(
+        "local",
+        description="who does the shards: this process, the workers of a Prefect work pool, or the "
+        "tasks of a Ray or Dask cluster",
+    )
+    address: str | None = Field(
+        None, description="a Ray or Dask cluster that runs already; a small one here if empty"
+    )
+    workers: int = Field(
+        2, ge=1, le=1024, description="processes of the small Ray or Dask cluster without address"
+    )
+    deployment: str = Field(
+        "animate-shard/animate-shard",
+        pattern=r"^[^/]+/[^/]+$",
+        description="which deployment does a shard, with the engine workers",
+    )
+    worker_wait: float = Field(
+        15, gt=0, le=10_080, description="minutes without any worker after which a run ends"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, cuda:0 ...")
     batch_size: int | None = Field(
         None, ge=1, le=256, description="paintings in one model call; 1 on a CPU, 2 on a GPU"
@@ -140,6 +170,13 @@ class Execution(Settings):
         ge=1,
         le=10_000,
         description="paintings in one task run; more where a run has over 12,000",
+    )
+    shard_minutes: float | None = Field(
+        None,
+        gt=0,
+        le=10_080,
+        description="instead of shard_size, once works of this model are recorded: how long a task "
+        "run takes at most, about",
     )
     queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
     max_attempts: int = Field(
@@ -186,6 +223,11 @@ class Execution(Settings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    @field_validator("address")
+    @classmethod
+    def _no_credentials(cls, address: str | None) -> str | None:
+        return without_credentials(address)
+
 
 class Notify(Settings):
     """Whom to tell that too much of a run failed, or that it stopped: a block of Prefect's."""
@@ -229,9 +271,7 @@ class RunConfig(Recipe):
     @field_validator("catalog", "output")
     @classmethod
     def _no_credentials(cls, address: str) -> str:
-        if holds_credentials(address):
-            raise PydanticCustomError(CREDENTIAL, "an address holds credentials; " + ADVICE)
-        return address
+        return without_credentials(address)
 
     @model_validator(mode="before")
     @classmethod

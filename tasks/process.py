@@ -55,7 +55,9 @@ class WorkerProcess:
         except (EOFError, ConnectionError) as error:
             self._process.join()
             raise ProcessDied(f"exit code {self._process.exitcode}") from error
-        except KeyboardInterrupt:
+        except Exception:
+            raise
+        except BaseException:  # an interrupt, whoever's: Prefect has one of its own for SIGTERM
             self._process.terminate()
             self.close()
             raise

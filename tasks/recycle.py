@@ -14,7 +14,7 @@ from typing import Literal
 
 from catalogs import crashes, paths
 from tasks import metrics, models, shards
-from tasks.collection import Collection, current
+from tasks.collection import Collection, current, forget
 from tasks.config import RunConfig
 from tasks.failures import BrokenAccelerator, FailureWatch, RunStopped
 from tasks.process import ProcessDied, WorkerProcess, tell
@@ -36,6 +36,41 @@ def run_shard(name: Pass, run: RunConfig, shard_id: str) -> dict[str, int]:
     if _replaced is None:
         _replaced = _Replaced(current(run))
     return _replaced.call(name, shard_id)
+
+
+def run_there(name: Pass, run: RunConfig, shard_id: str, run_id: str) -> dict[str, int]:
+    """One pass over a shard in a process that a cluster keeps; ``run_id`` tells runs apart.
+
+    Ends the process, instead of raising BrokenAccelerator, so that the next has a new context.
+    """
+    global _run_id
+    log.setLevel(run.execution.log_level)
+    if _run_id != run_id:  # a second run must not go by the plan of the first
+        close()
+        forget()
+        _run_id = run_id
+    if run.execution.recycle_after is not None:
+        return run_shard(name, run, shard_id)
+    return _call(name, run, shard_id, current(run).watch)[0]
+
+
+_run_id = ""
+
+
+def let_go(run_id: str) -> None:
+    """Give back the shard that this process has, if it is at work for that run."""
+    if _run_id == run_id:
+        shards.let_go()
+
+
+def end(run_id: str) -> None:
+    """Forget that run and its models, in a process that stays."""
+    global _run_id
+    if _run_id == run_id:
+        _run_id = ""
+        close()
+        forget()
+        models.release()
 
 
 def close() -> None:
@@ -104,7 +139,7 @@ _replaced: _Replaced | None = None
 atexit.register(close)  # before multiprocessing waits for it
 
 
-# -- in the process
+# -- in a process that only works
 
 _last: Pass | None = None
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from catalogs.errors import StoreError
 from catalogs.leases import Lease
 from catalogs.ledger import seal_shard
 from catalogs.records import Record
@@ -93,10 +94,28 @@ def taken(collection: Collection, shard_id: str) -> Iterator[Lease | None]:
     if lease is None:
         yield None
         return
-    with lease:
-        try:
-            with ended_if_stalled(lease, collection.run.execution.stalled_after):
-                yield lease
-        except BrokenAccelerator as error:
-            lease.broke(error.code)
-            raise
+    _taken.add(lease)
+    try:
+        with lease:
+            try:
+                with ended_if_stalled(lease, collection.run.execution.stalled_after):
+                    yield lease
+            except BrokenAccelerator as error:
+                lease.broke(error.code)
+                raise
+    finally:
+        _taken.discard(lease)
+
+
+_taken: set[Lease] = set()
+
+
+def let_go() -> None:
+    """Give back what this process has taken, from any thread: somebody is about to end it.
+
+    What it still does is recorded no more, and nobody is blamed for its end.
+    """
+    for lease in list(_taken):
+        lease.lost = True
+        with suppress(StoreError):
+            lease.release()
