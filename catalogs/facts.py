@@ -138,9 +138,14 @@ class Ledger:
             chosen = (self._by_key[key] for key in keys if key in self._by_key)
         return sorted(chosen, key=lambda row: (row.item_id, row.key))
 
-    def table(self, keys: Collection[str] | None = None) -> Any:
-        """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
-        return without_lost(_take(self.columns(), self.current(keys)), self.lost)
+    def table(
+        self, keys: Collection[str] | None = None, columns: Sequence[str] | None = None
+    ) -> Any:
+        """Manifest of `current(keys)` (pyarrow.Table): all columns, or some.
+
+        `key`, `status` and `attempt` are to be among them.
+        """
+        return without_lost(_take(self.columns(columns), self.current(keys)), self.lost)
 
     def history(self, item_id: str) -> list[Record]:
         """Every attempt at one item, oldest first."""

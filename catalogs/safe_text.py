@@ -34,12 +34,23 @@ def directions_shown(text: str) -> str:
     return _DIRECTIONS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def controls_shown(text: str) -> str:
+    """The text with what moves a cursor or turns the text around as \\x1b."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def on_one_line(value: object, limit: int = 200) -> str:
+    """The value as text on one line of at most ``limit`` characters, controls as \\x1b."""
+    text = controls_shown(" ".join(str(value).split()))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def as_cell(value: str) -> str:
     """The text as a cell of a CSV file: a quote before what would be a formula, controls as \\x1b.
 
     Exact texts are in the JSON and the Parquet form of the same table.
     """
-    shown = _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], value)
+    shown = controls_shown(value)
     formula = _FORMULA.match(shown) and not _NUMBER.fullmatch(shown)
     return f"'{shown}" if formula else shown
 

@@ -135,15 +135,16 @@ class Collection:
             found.setdefault(key, []).append(cell)
         return found
 
-    def results(self) -> pa.Table:
+    def results(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Manifest of the works that have a record, by item id, an item's in the order of cells.
 
-        ``cell`` is the present matrix's: the record may have been written under another.
+        ``cell`` is the present matrix's: the record may have been written under another. Of all
+        ``columns`` or some, with ``item_id``, ``key``, ``cell``, ``status``, ``attempt`` in them.
         """
         import pyarrow as pa
 
         cell_of = {work.key: work.cell for work in self.works}
-        table = self.ledger.table(cell_of)
+        table = self.ledger.table(cell_of, columns)
         cells = [cell_of[key] for key in table["key"].to_pylist()]
         ids = table["item_id"].to_pylist()
         labels = pa.array([self.cells[cell].label for cell in cells], pa.string())
