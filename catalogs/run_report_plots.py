@@ -8,6 +8,7 @@ Colours are the page's own, so that a dark page has dark plots; ids are unique i
 from __future__ import annotations
 
 import io
+import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,10 +122,10 @@ def _cut(text: str, columns: int) -> str:
 
 def _drawn(labels: Sequence[str], draw: Callable[[Axes], None], name: str) -> str:
     """The figure that ``draw`` makes over one row for each label, as an SVG element."""
-    from matplotlib.figure import Figure
-
     height = _TOP + _BOTTOM + _ROW * len(labels)
     with _settings():
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(_WIDTH / 72, height / 72), dpi=72)
         axes = figure.add_axes(
             (
@@ -154,6 +155,8 @@ def _drawn(labels: Sequence[str], draw: Callable[[Axes], None], name: str) -> st
 
 @contextmanager
 def _settings() -> Iterator[None]:
+    # Without a home it says where it keeps its fonts, and at its first use that it looks for them.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     import matplotlib
 
     settings: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "epa", "text.usetex": False}

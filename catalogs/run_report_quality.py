@@ -71,7 +71,7 @@ class GroupQuality:
 
 @dataclass(frozen=True)
 class Quality:
-    """All done works together, and grouped; ``groups``: style, artist, cell -> groups."""
+    """All done works together, and grouped by style, artist or cell where these differ."""
 
     whole: GroupQuality
     groups: Mapping[str, Sequence[GroupQuality]] = field(default_factory=dict)
@@ -92,14 +92,12 @@ def quality_of(columns: Columns, *, cells: Sequence[str] = ()) -> Quality:
         order = {on_one_line(cell): place for place, cell in enumerate(cells)}
         found = columns.groups("cell", CATEGORIES, done, on_one_line)
         groups["cell"] = sorted(found, key=lambda group: order.get(group.label, len(order)))
-    return Quality(
-        whole,
-        {
-            name: [_quality(columns, group) for group in found]
-            for name, found in groups.items()
-            if found
-        },
-    )
+    grouped = {
+        name: [_quality(columns, group) for group in found]
+        for name, found in groups.items()
+        if len(found) > 1  # one alone says what the whole says
+    }
+    return Quality(whole, grouped)
 
 
 def _quality(columns: Columns, group: Group) -> GroupQuality:

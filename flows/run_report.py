@@ -79,8 +79,11 @@ def write_report(collection: Collection, folder: str | None = None) -> str:
     if folder is None:
         return store.uri(report.write(store))
     other = Store.open(folder)
-    other.check_writable()
-    return other.uri(report.write(other, base=_way(other, store)))
+    try:
+        return other.uri(report.write(other, base=_way(other, store)))
+    except StoreError:
+        other.check_writable()  # a file in place of a folder, say: one sentence, exit code 2
+        raise
 
 
 def _report(collection: Collection, table: Any, now: str, runs: Sequence[RunFigures]) -> RunReport:

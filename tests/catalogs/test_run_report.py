@@ -24,6 +24,7 @@ from catalogs.run_report_columns import Columns
 from catalogs.run_report_figures import RunFigures, figures_of, run_figures
 from catalogs.run_report_quality import quality_of
 from catalogs.run_report_text import as_markdown, duration, money, percent
+from catalogs.safe_text import on_one_line
 from catalogs.store import Store
 
 ABOUT = About(
@@ -39,12 +40,12 @@ TIMES = {"t_fetch": 1.0, "t_proxy": 10.0, "t_distill": 100.0, "t_upload": 3489.0
 
 def records() -> list[Record]:
     """Two done works, a failed one, one set aside."""
-    gpu = {"device": "cuda:0", "peak_memory": 2 * 2**30, "duration": 2.0, "style": "Post_Modern"}
+    gpu = {"device": "cuda:0", "peak_memory": 2 * 2**30, "duration": 2.0, "artist": "Van_Eyck"}
     return [
         record_of(
             "a", title="Slow", **TIMES, **gpu, flag="good", motion=0.01, prompt_source="user"
         ),
-        record_of("b", t_fetch=3.0, **gpu, flag="static", motion=0.03, artist="Anna"),
+        record_of("b", t_fetch=3.0, **{**gpu, "artist": "Anna"}, flag="static", motion=0.03),
         record_of("c", status="failed", code="too_large", message="too many pixels", outputs=()),
         record_of("d", status="quarantined", code="worker_killed", message="3 died", outputs=()),
     ]
@@ -136,7 +137,9 @@ def test_only_so_many_categories_are_told_apart() -> None:
 def test_values_that_are_none_are_left_out() -> None:
     values = [0.01, float("nan"), float("inf"), None]
     rows = [record_of(f"w{i}", motion=value, style="S") for i, value in enumerate(values)]
-    [group] = quality_of(Columns(to_table(rows))).groups["style"]
+    rows.append(record_of("other", style="T"))
+    group, other = quality_of(Columns(to_table(rows))).groups["style"]
+    assert other.spreads["motion"].median is None
     assert group.works == 4
     assert group.spreads["motion"].points == (1.0,)  # in percent
     assert group.spreads["drift"].median is None
@@ -188,7 +191,7 @@ def test_the_page_says_what_there_is() -> None:
         "1 h 0 min",  # of 3603 s
         "2.00 EUR",
         "1.94 EUR",  # the upload's 3489 s
-        "Post Modern",
+        "Van Eyck",
         "hardly moves",
         "torch 2.13.0",
         "Seed of the run: 7",
@@ -280,7 +283,7 @@ def test_plots_show_boxes_of_many_works_and_dots_of_few() -> None:
     few = [record_of(f"f{i}", style="Few", motion=0.02, flag="static") for i in range(3)]
     report = report_of(many + few)
     page = report.html()
-    assert page.count("<svg") == 4  # motion and flags, by style and by artist
+    assert page.count("<svg") == 2  # motion and flags by style; of artists there is one
     motion = next(g for g in report._groups if g.name == "style").plots[0][2]
     assert motion.count("<use") >= 3  # the dots, and marks of the axis
     assert ">Many (40)</text>" in motion
@@ -296,6 +299,7 @@ def test_plots_show_boxes_of_many_works_and_dots_of_few() -> None:
 )
 def test_names_in_plots_are_text(name: str, recwarn: pytest.WarningsRecorder) -> None:
     rows = [record_of(f"w{i}", style=name, motion=0.01, flag="good") for i in range(2)]
+    rows.append(record_of("other", style="other", motion=0.02))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         plot = report_of(rows)._groups[0].plots[0][2]
@@ -312,6 +316,7 @@ HOSTILE = {
     "markup": "<script>window.hacked=1</script>",
     "image": "![x](http://x/y.png)",
     "link": "[x](javascript:alert(1))",
+    "web link": "[x](http://x.example)",
     "autolink": "<http://x.example>",
     "bare": "http://x.example www.x.example a@x.example",
     "reference": "[x]: http://x.example",
@@ -341,15 +346,21 @@ def hostile_report(text: str) -> RunReport:
     fields |= {"prompt_rule": text, "model": text, "model_identity": text, "device": text}
     rows = [
         record_of(text, **fields, motion=0.01, t_fetch=1.0),
+        record_of("other", motion=0.02, artist="another", style="another"),
         record_of("broken", **fields, status="failed", code=text, message=text, outputs=()),
     ]
     return report_of(
         rows,
         title=text,
-        currency=text[:12],
+        currency="EUR",
         price_per_hour=1.0,
         configuration=f"title: x\n{text}",
     )
+
+
+def spaced(text: str) -> str:
+    """The text as labels have it."""
+    return " ".join(text.replace("_", " ").split())
 
 
 def tame(html_text: str) -> list[str]:
@@ -371,6 +382,11 @@ def test_catalog_texts_are_nothing_but_text(name: str) -> None:
         counts = [sum(1 for other, _ in tags if other == tag) for tags in (found, expected)]
         assert counts[0] == counts[1], tag
     assert [a for tag, a in found if tag == "a"] == [a for tag, a in expected if tag == "a"]
+    # Every word of it is there, as often.
+    words = spaced(Text(rendered(text)).text)
+    often = Text(rendered(plain.markdown())).text.count("plain")
+    assert often > 12
+    assert words.count(spaced(on_one_line(safe))) >= often - 1
     page, other = Text(report.html()), Text(plain.html())
     assert [tag for tag, _ in page.tags] == [tag for tag, _ in other.tags]
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
