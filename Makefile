@@ -27,14 +27,11 @@ demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
 test: $(STAMP)  ## run all tests
 	$(BIN)/python -m pytest
 
-test-e2e: $(STAMP)  ## the set of deploy/local.sh for real: PostgreSQL, server, workers, store; kills and waits
-	$(BIN)/python -m pytest tests/e2e --e2e -m e2e
-
 test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
 	$(BIN)/python -m pytest tests/faults --faults
 
-test-e2e: $(STAMP)  ## the long tests against real servers
-	$(BIN)/python -m pytest tests/e2e --e2e
+test-e2e: $(STAMP)  ## long tests with real Prefect servers, workers and clusters
+	$(BIN)/python -m pytest tests -m e2e --e2e
 
 bench: $(STAMP)  ## measure the machinery; prints a table
 	$(BIN)/python -m benchmarks

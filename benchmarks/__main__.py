@@ -8,6 +8,7 @@
     exports     10,000 finished works in every form of `epa export`
     kills       SIGKILL at 30 random moments of a 180-work run
     same        one painting, many ways: the same frames
+    workers     the engine `workers` with one, two and three process workers on a Prefect server
     paper-model the paper's model through the line against one process per painting; its memory,
                 attention and compilation
 
@@ -36,6 +37,7 @@ from benchmarks import (
     nothing_to_do,
     paper_model,
     same,
+    workers,
 )
 
 ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
@@ -47,6 +49,7 @@ ALL: dict[str, Callable[[Path], list[tuple[str, str, str]]]] = {
     "exports": exports.run,
     "kills": kills.run,
     "same": same.run,
+    "workers": workers.run,
     "paper-model": paper_model.run,
 }
 

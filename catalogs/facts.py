@@ -155,9 +155,14 @@ class Ledger:
             chosen = (self._by_key[key] for key in keys if key in self._by_key)
         return sorted(chosen, key=lambda row: (row.item_id, row.key))
 
-    def table(self, keys: Collection[str] | None = None) -> Any:
-        """Manifest of `current(keys)` with all columns (pyarrow.Table)."""
-        return self._as_they_stand(_take(self.columns(), self.current(keys)))
+    def table(
+        self, keys: Collection[str] | None = None, columns: Sequence[str] | None = None
+    ) -> Any:
+        """Manifest of `current(keys)` (pyarrow.Table): all columns, or some.
+
+        `key`, `status` and `attempt` are to be among them.
+        """
+        return self._as_they_stand(_take(self.columns(columns), self.current(keys)))
 
     def records(self, rows: Sequence[Row]) -> list[Record]:
         """All that stands of some rows, in their order."""

@@ -44,14 +44,15 @@ def write_gallery(
     *,
     title: str,
     run: Mapping[str, Any] | None = None,
+    report: str | None = None,
 ) -> str:
     """Write the gallery of the given manifest rows; return the path of its page in the store.
 
     Rows keep their order; a field may be missing or None, and a row without a status counts as
     failed. A row may have `review`, the decision about it, and `earlier`, rows of earlier versions
     of its work with a `note`. Output paths are relative to the collection root. `run` may say
-    `seconds` (wall clock) and `finished_at`. The page is written last, so that it never names a
-    file that is not there. Raises StoreError.
+    `seconds` (wall clock) and `finished_at`; `report` is the path of a page to link to. The page is
+    written last, so that it never names a file that is not there. Raises StoreError.
     """
     works = [dict(row) for row in rows]
     present = {entry.path for entry in store.list(paths.GALLERY)}
@@ -69,6 +70,7 @@ def write_gallery(
     context = {
         **_summary(works, run or {}),
         "title": plain(title) or "Gallery",
+        "report": report,
         "style": publish("gallery", "css", _template("gallery.css")),
         "icon": publish("icon", "svg", _template("icon.svg")),
         "scripts": [

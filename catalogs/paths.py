@@ -16,8 +16,9 @@
 | `retries/<seq>.json` | keys to be tried again: they failed, or files are lost | create-only |
 | `reviews/<seq>.json` | what a curator decided about works | create-only |
 | `damaged/<path>` | what `epa rebuild` has moved aside | create-only |
-| `runs/<run_id>/<name>` | configuration, plan and summary of one run | replaced |
+| `runs/<run_id>/<name>` | configuration, plan, summary and report of one run | replaced |
 | `index.html`, `gallery/<name>` | the page beside the videos | replaced |
+| `report.html`, `report.md` | what came out, in numbers | replaced |
 
 All paths are relative and posix. Nothing that comes from a catalog enters a path unescaped: item
 ids pass through `item_slug`, every other part is checked to be one plain component.
@@ -34,6 +35,9 @@ CATALOG = "catalog/catalog.parquet"
 CATALOG_REPORT = "catalog/report.json"
 INDEX = "index.html"
 GALLERY = "gallery"
+REPORT = "report.html"
+REPORT_TEXT = "report.md"
+REPORT_FIGURES = "report.json"  # of one run, beside its copies of the two
 CACHE = "cache"
 VIDEOS = "videos"
 RECORDS = "records"
@@ -206,7 +210,7 @@ def parse_crash(path: str) -> StageKey | None:
 
 
 def run_file(run_id: str, name: str) -> str:
-    """Path of one file of one run: `run.yaml`, `plan.json`, `summary.json`."""
+    """Path of one file of one run: `run.yaml`, `plan.json`, `report.html`."""
     return f"{RUNS}/{_component(run_id)}/{_component(name)}"
 
 

@@ -12,7 +12,7 @@ from catalogs.builders.columns import listed, nearest
 from catalogs.builders.table import read_bytes
 from catalogs.errors import ConfigError
 from catalogs.reviews import VERDICTS, Decision
-from catalogs.safe_text import from_cell, shown
+from catalogs.safe_text import controls_shown, from_cell
 from catalogs.validation import printable
 
 COLUMNS = ("id", "key", "verdict", "note", "prompt", "reviewed_at")
@@ -102,7 +102,7 @@ class _Judge:
         self._works = works
         self._longest = longest_prompt
         # A page and a spreadsheet show some characters by their numbers.
-        self._ids = {shown(item): item for item in works} | {item: item for item in works}
+        self._ids = {controls_shown(item): item for item in works} | {item: item for item in works}
         self._seen: dict[str, int] = {}
 
     def decision(self, number: int, row: Mapping[str, str]) -> Decision | None:

@@ -34,14 +34,25 @@ def directions_shown(text: str) -> str:
     return _DIRECTIONS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def controls_shown(text: str) -> str:
+    """The text with what moves a cursor or turns the text around as \\x1b."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def on_one_line(value: object, limit: int = 200) -> str:
+    """The value as text on one line of at most ``limit`` characters, controls as \\x1b."""
+    text = controls_shown(" ".join(str(value).split()))
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
 def as_cell(value: str) -> str:
     """The text as a cell of a CSV file: a quote before what would be a formula, controls as \\x1b.
 
     Exact texts are in the JSON and the Parquet form of the same table.
     """
-    text = shown(value)
-    formula = _FORMULA.match(text) and not _NUMBER.fullmatch(text)
-    return f"'{text}" if formula else text
+    shown = controls_shown(value)
+    formula = _FORMULA.match(shown) and not _NUMBER.fullmatch(shown)
+    return f"'{shown}" if formula else shown
 
 
 # What `review.js` puts a quote before, and what then must get one, too, to be told from that.
@@ -51,11 +62,6 @@ _DEFUSED = re.compile("'+(?:[\\s\ufeff]*[=+\\-@\uff1d\uff0b\uff0d\uff20]|[\t\r\n
 def from_cell(cell: str) -> str:
     """The text that the gallery wrote as this cell of `review.csv`, but for control characters."""
     return cell[1:] if _DEFUSED.match(cell) else cell
-
-
-def shown(text: str) -> str:
-    """The text with control characters and the like as \\x1b: what such a cell holds of it."""
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def as_json(value: Any) -> str:

@@ -24,10 +24,11 @@ from catalogs.store import Store
 from flows.console import CONSOLE
 from flows.engines import check_engine
 from flows.wrap_up import Summary
-from tasks.collection import Collection, chosen_works, register
+from tasks.collection import Collection, register
 from tasks.config import RunConfig
 from tasks.failures import RunStopped
 from tasks.runfile import UnreadableRunFile, load_run_file, parse_run, parse_run_file
+from tasks.works import chosen_works
 
 if TYPE_CHECKING:
     import pyarrow as pa

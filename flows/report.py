@@ -50,6 +50,8 @@ def print_summary(summary: Summary, run: RunConfig) -> None:
     if run.model.name == "preview":
         console.print("These are previews, not the quality of a neural model (see `epa models`).")
     console.print(f"Gallery: {summary.gallery}")
+    if summary.report:
+        console.print(f"Report: {summary.report}")
 
 
 def of_paintings(works: int, items: int) -> str:

@@ -1,4 +1,4 @@
-"""The end of a run: compact the manifest, seal a finished plan, write gallery and summary."""
+"""The end of a run: compact the manifest, seal a finished plan, write report, gallery, summary."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import secrets
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +20,7 @@ from catalogs.errors import ConfigError
 from catalogs.gallery import write_gallery
 from catalogs.ledger import compact, seal_all, seal_leftovers
 from catalogs.rows import REJECTED
+from flows.run_report import report_run
 from tasks.collection import Collection
 from tasks.runfile import dump_run, parse_run
 from tasks.versions import with_reviews
@@ -43,6 +44,7 @@ class Summary:
     seconds: float
     gallery: str
     nothing_to_do: bool = False
+    report: str = ""  # its page's address, where one was written
 
     @property
     def failed(self) -> int:
@@ -81,6 +83,7 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
     )
     compact(store, least=_PARTS)
     planned = collection.plan.summary()
+    begun = {todo.work.key: todo.attempt for todo in collection.plan.pending}
     remaining = collection.replan()
     ledger = collection.ledger
     keys = [work.key for work in collection.works]
@@ -102,8 +105,10 @@ def wrap_up(collection: Collection, seconds: float) -> Summary:
             log.warning("works were asked for anew at this very moment; run again to make them")
     # Deaths of works that came through after all are of no use any more.
     crashes.forget(store, collection.deaths.keys() & {r.key for r in rows if r.status == "done"})
-    refresh_gallery(collection, summary.seconds)
     run_id = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ-") + secrets.token_hex(3)
+    page = report_run(collection, begun, run_id=run_id, seconds=summary.seconds)
+    summary = replace(summary, report=page)
+    refresh_gallery(collection, summary.seconds, reported=bool(page) or None)
     store.put(paths.run_file(run_id, "run.yaml"), dump_run(run).encode(), "application/yaml")
     for name, content in (("plan", planned), ("summary", summary.as_json())):
         data = json.dumps(content, indent=1, ensure_ascii=False).encode()
@@ -126,11 +131,19 @@ def publish_run(collection: Collection) -> None:
     store.put(paths.RUN_FILE, dump_run(run).encode(), "application/yaml")
 
 
-def refresh_gallery(collection: Collection, seconds: float | None = None) -> str:
-    """Write the gallery of the collection's present works; the path of its page."""
+def refresh_gallery(
+    collection: Collection, seconds: float | None = None, *, reported: bool | None = None
+) -> str:
+    """Write the gallery of the collection's present works; the path of its page.
+
+    It links to the report where there is one; ``reported`` is None where nobody knows.
+    """
+    if reported is None:
+        reported = collection.store.head(paths.REPORT) is not None
     return write_gallery(
         collection.store,
         with_reviews(collection, collection.results().to_pylist(maps_as_pydicts="lossy")),
         title=collection.run.name,
         run={"seconds": seconds, "finished_at": datetime.now(UTC).isoformat()},
+        report=paths.REPORT if reported else None,
     )

@@ -97,6 +97,7 @@ def _try(shard: Shard, todo: Sequence[tuple[_Contest, int]], compute: Step) -> N
                     part.append((contest, contest.candidate(number)))
             results = compute([candidate for _, candidate in part])
             for (contest, candidate), result in zip(part, results, strict=True):
+                shard.in_flight.got_on()
                 if isinstance(result, Failure):
                     _drop_out(shard, contest, candidate, result)
                 else:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
-from catalogs import crashes, paths, reviews
+from catalogs import crashes, reviews
 from catalogs.cache import Cache
-from catalogs.catalog import open_source, select
 from catalogs.ended import ended
-from catalogs.errors import ConfigError
-from catalogs.keys import KEY_BYTES, canonical_json
 from catalogs.leases import Lease, Leases
 from catalogs.ledger import Ledger, finished, load
 from catalogs.plan import PendingWork, Plan, Work, make_plan
-from catalogs.prompts import assign_prompts
 from catalogs.reviews import Reviews
 from catalogs.shards import ShardId, holds, same_branch
 from catalogs.storage import configure
@@ -33,6 +28,7 @@ from tasks.keychain import COLUMNS, KeyChain
 from tasks.matrix import Cell
 from tasks.shard import Job, Shard
 from tasks.sizing import shard_size
+from tasks.works import chosen_works, inputs_key, source_of, works_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,7 +75,7 @@ class Collection:
         """Read the catalog and make all keys. Raises ConfigError, UnsupportedError."""
         configure(run.storage, run.execution.protocols, own=run.output)
         store = Store.open(run.output)
-        source = _source(run, store)
+        source = source_of(run, store)
         decided = reviews.load(store)
         return cls(run, store, chosen_works(run, source, decided), reviews=decided)
 
@@ -99,7 +95,7 @@ class Collection:
     def works(self) -> list[Work]:
         """Every work with its keys. Raises ConfigError for texts that cannot enter a key."""
         with paused_collector():
-            return list(_works(self.chains, self._key_rows))
+            return list(works_of(self.chains, self._key_rows))
 
     def finished_summary(self) -> Mapping[str, Any] | None:
         """What the whole plan came to, if it is sealed: one request."""
@@ -160,15 +156,16 @@ class Collection:
             found.setdefault(key, []).append(cell)
         return found
 
-    def results(self) -> pa.Table:
+    def results(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Manifest of the works that have a record, by item id, an item's in the order of cells.
 
-        ``cell`` is the present matrix's: the record may have been written under another.
+        ``cell`` is the present matrix's: the record may have been written under another. Of all
+        ``columns`` or some, with ``item_id``, ``key``, ``cell``, ``status``, ``attempt`` in them.
         """
         import pyarrow as pa
 
         cell_of = {work.key: work.cell for work in self.works}
-        table = self.ledger.table(cell_of)
+        table = self.ledger.table(cell_of, columns)
         cells = [cell_of[key] for key in table["key"].to_pylist()]
         ids = table["item_id"].to_pylist()
         labels = pa.array([self.cells[cell].label for cell in cells], pa.string())
@@ -268,68 +265,10 @@ class Collection:
         return [(s["width"] or 0) / (s["height"] or 1) for s in sizes]
 
 
-def inputs_key(chains: Sequence[KeyChain], table: pa.Table, review: int = 0) -> str:
-    """Name of a plan: hash of all that its keys are made of, which is quicker than making them.
-
-    The number of the last review enters, too: what that rejected is part of a plan, no key's part.
-    Equal inputs have equal keys. Different ones may, too: then all is found done by its keys.
-    """
-    state = hashlib.blake2b(b"epa1/inputs\0", digest_size=KEY_BYTES)
-    for chain in chains:
-        state.update(f"{canonical_json(chain.constants)}\0".encode())
-    columns = {name: table[name].to_pylist() for name in COLUMNS}
-    if not any(columns["take"]):
-        del columns["take"]
-    if review:
-        state.update(f"review\0{review}\0".encode())
-    # Where a picture lies is no matter where its digest is known: a folder can move.
-    known = {"image": columns["image_sha256"]}
-    for kind in ("mask", "proxy"):
-        known[kind] = [dict(extra or ()).get(f"{kind}_sha256") for extra in columns["extra"]]
-    for kind, digests in known.items():
-        uris = zip(columns[f"{kind}_uri"], digests, strict=True)
-        columns[f"{kind}_uri"] = [None if digest else uri for uri, digest in uris]
-    for name, values in columns.items():
-        state.update(f"{name}\0{values!r}\0".encode(errors="surrogatepass"))
-    return state.hexdigest()
-
-
-def _works(chains: Sequence[KeyChain], rows: Iterable[Mapping[str, Any]]) -> Iterator[Work]:
-    for index, row in enumerate(rows):
-        made: set[str] = set()
-        for cell, chain in enumerate(chains):
-            work = Work(row["id"], index, chain.keys(row), cell)
-            if work.key not in made:
-                made.add(work.key)
-                yield work
-
-
 def in_material(setting: str) -> str:
     """The field of `KeyChain.material` that holds a setting, given by its dotted name."""
     section, dot, rest = setting.partition(".")
     return f"{section}.{rest.partition('.')[0]}" if dot else f"run.{section}"
-
-
-def _source(run: RunConfig, store: Store) -> pa.Table:
-    """The catalog of a run; ConfigError that says the cure where a collection has lost its own."""
-    try:
-        return open_source(run.catalog, run.columns or None)
-    except ConfigError as error:
-        if run.catalog != store.uri(paths.CATALOG):
-            raise
-        cure = f"write it anew with: epa animate SOURCE -o {quote(store.url)}"
-        raise ConfigError(f"{str(error).rstrip('.')}; {cure} (results stay as they are)") from error
-
-
-def chosen_works(run: RunConfig, catalog: pa.Table, decided: Reviews) -> pa.Table:
-    """The works a run is about, with their prompts and what was decided. Raises ConfigError."""
-    works = assign_prompts(
-        select(catalog, run.where, run.limit),
-        prompt=run.prompts.text,
-        overrides=run.prompts.overrides,
-        provider=run.prompts.provider,
-    )
-    return decided.overlay(works)
 
 
 _lock = threading.Lock()

@@ -248,6 +248,15 @@ class Notify(Settings):
         return block
 
 
+class Report(Settings):
+    """What the report at a run's end knows beside the manifest."""
+
+    price_per_hour: float | None = Field(
+        None, ge=0, le=1e6, description="what a worker costs an hour; then times are money, too"
+    )
+    currency: str = Field("", max_length=12, description="written after amounts: EUR")
+
+
 class RunConfig(Recipe):
     """A whole run: which works, what to make of them, where to put it, how to work."""
 
@@ -267,6 +276,7 @@ class RunConfig(Recipe):
     storage: Storage = Storage()
     execution: Execution = Execution()
     notify: Notify = Notify()
+    report: Report = Report()
 
     @field_validator("catalog", "output")
     @classmethod
@@ -313,6 +323,6 @@ class RunConfig(Recipe):
 RUNTIME_ONLY = frozenset(
     {
         *("preset", "matrix", "catalog", "output", "title", "where", "limit", "columns"),
-        *("prompts", "storage", "execution", "notify"),
+        *("prompts", "storage", "execution", "notify", "report"),
     }
 )

@@ -68,6 +68,11 @@ class InFlight:
             self._at_work.discard(job.work.key)
             self._moved()
 
+    def got_on(self) -> None:
+        """A work has many steps, and one of them ended: nothing hangs."""
+        with self._lock:
+            self._moved()
+
     def clear(self) -> None:
         """All are over, and the lease says so. At most one request."""
         with self._lock:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +24,7 @@ PORTS = 16  # tried in turn: several workers may share a machine
 _SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
 _figures: _Figures | None = None
 _served: int | None = None
+_beginning = threading.Lock()
 
 
 class _Figures:
@@ -48,8 +50,9 @@ class _Figures:
 def collect() -> None:
     """Keep figures from now on, for whoever serves prometheus_client's default registry."""
     global _figures
-    if _figures is None:
-        _figures = _Figures()
+    with _beginning:
+        if _figures is None:
+            _figures = _Figures()
 
 
 def serve(port: int | None) -> None:

@@ -26,9 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long tests to `make test-faults` and `test-e2e`, whatever `-m` chooses beside."""
-    for marker in ("faults", "e2e"):
-        if config.getoption(f"--{marker}"):
-            continue
-        long = [item for item in items if item.get_closest_marker(marker)]
-        config.hook.pytest_deselected(items=long)
-        items[:] = [item for item in items if not item.get_closest_marker(marker)]
+    left = [name for name in ("faults", "e2e") if not config.getoption(f"--{name}")]
+    long = [item for item in items if any(item.get_closest_marker(name) for name in left)]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in set(long)]

@@ -1,4 +1,4 @@
-"""Commands on a collection: status, manifest, why, retry, gallery."""
+"""Commands on a collection: status, manifest, why, retry, gallery, report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Format(StrEnum):
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
-    for command in (status, manifest, why, retry, gallery):
+    for command in (status, manifest, why, retry, gallery, report):
         app.command()(command)
 
 
@@ -99,3 +99,16 @@ def gallery(out: Where) -> None:
 
     collection = open_collection(out)
     typer.echo(collection.store.uri(refresh_gallery(collection)))
+
+
+def report(
+    out: Where,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="another folder or URL to write it to")
+    ] = None,
+) -> None:
+    """Write the report of a collection anew: counts, failures, time, measures, versions."""
+    from flows.inspect import open_collection
+    from flows.run_report import write_report
+
+    typer.echo(write_report(open_collection(out), output))

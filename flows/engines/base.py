@@ -47,6 +47,13 @@ class Ending(NamedTuple):
     stop: Exception | None = None  # what any other would meet, too
 
 
+class Missing(NamedTuple):
+    """Who is not there, and how they are had."""
+
+    who: str
+    cure: str
+
+
 class Hands(Protocol):
     """Those who do shards elsewhere."""
 
@@ -56,8 +63,8 @@ class Hands(Protocol):
     def endings(self, seconds: float) -> list[Ending]:
         """What ended since the last call; waits at most so long."""
 
-    def missing(self) -> str:
-        """Who is not there, where nobody could do the shards at present; else nothing."""
+    def missing(self) -> Missing | None:
+        """Who is not there, where nobody could do the shards at present."""
 
     def cancel(self) -> None:
         """Let all stop in order, as the run does."""

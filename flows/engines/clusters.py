@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -12,11 +13,12 @@ from prefect.futures import PrefectWrappedFuture
 from prefect.runtime import flow_run
 
 from catalogs.errors import ConfigError
-from flows.engines.base import Counts, Ending, is_everybodys
+from flows.engines.base import Counts, Ending, Missing, is_everybodys
 from flows.engines.dispatch import dispatch
 from tasks import recycle
 from tasks.collection import Collection
 from tasks.config import Execution
+from tasks.failures import RunStopped
 from tasks.prefect_tasks import shard_there
 from tasks.recycle import Pass
 from tasks.turns import HELD
@@ -27,10 +29,13 @@ class Cluster(Protocol):
 
     runner: Any
 
+    def start(self) -> None:
+        """Start the cluster, or reach the one that is there."""
+
     def room(self) -> AbstractContextManager[Any]:
         """Asks for what one task needs, a GPU above all, while tasks are submitted."""
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         """Who is not there, where no process could do a task."""
 
     def stop(self, futures: list[Any]) -> None:
@@ -46,6 +51,7 @@ class Clustered:
     two_passes = True
 
     def __init__(self, execution: Execution):
+        self._address, self._name = execution.address, execution.engine.title()
         self._cluster: Cluster = Ray(execution) if execution.engine == "ray" else Dask(execution)
 
     def check(self, collection: Collection, shard_id: str) -> None:
@@ -62,7 +68,17 @@ class Clustered:
         yield from dispatch(collection, works, hands, recorded=name == "animate")
 
     def __enter__(self) -> Self:
-        self._cluster.runner.__enter__()
+        try:
+            self._cluster.start()
+        except Exception as error:  # each library raises its own where nobody answers
+            said = " ".join(str(error).split())[:200]
+            reason = f"{type(error).__name__}: {said}"
+            if self._address:
+                raise ConfigError(
+                    f"execution.address = {self._address!r}: no {self._name} cluster that could be "
+                    f"used answers there ({reason})"
+                ) from error
+            raise RunStopped(f"no {self._name} cluster could be started here: {reason}") from error
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -109,7 +125,7 @@ class _Futures:
         held = bool(counts.pop(HELD, 0))
         return Ending(shard_id, counts, held)
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         return self._cluster.missing()
 
     def cancel(self) -> None:
@@ -137,7 +153,7 @@ class Ray:
         from prefect_ray import RayTaskRunner
 
         self._execution = execution
-        self._gpu: bool | None = None
+        self._gpu = False
         if execution.address:
             options: dict[str, Any] = {}
         else:
@@ -147,26 +163,33 @@ class Ray:
             address=execution.address or "local", init_kwargs={**options, "log_to_driver": False}
         )
 
-    def room(self) -> AbstractContextManager[Any]:
+    def start(self) -> None:
         """As every cluster."""
         import ray
+
+        self.runner.__enter__()
+        there = ray.cluster_resources().get("GPU", 0)
+        self._gpu = _gpus(self._execution, lambda: float(there))
+
+    def room(self) -> AbstractContextManager[Any]:
+        """As every cluster."""
         from prefect_ray.context import remote_options
 
-        if self._gpu is None:
-            there = ray.cluster_resources
-            self._gpu = _gpus(self._execution, lambda: float(there().get("GPU", 0)))
         # Ray would take a new process, and load the model, for every task with a GPU; and do by
         # itself what a death has ended, before anybody has taken note of it.
         return remote_options(num_cpus=1, num_gpus=int(self._gpu), max_calls=0, max_retries=0)
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         """As every cluster."""
         import ray
 
         there = ray.cluster_resources()
-        wanted = {"CPU": 1, "GPU": int(bool(self._gpu))}
+        wanted = {"CPU": 1, "GPU": int(self._gpu)}
         short = [name for name, count in wanted.items() if there.get(name, 0) < count]
-        return f"the Ray cluster has had no {' and no '.join(short)}" if short else ""
+        if not short:
+            return None
+        who = f"the Ray cluster has had no {' and no '.join(short)}"
+        return Missing(who, "add nodes to it")
 
     def stop(self, futures: list[Any]) -> None:
         """As every cluster: an interrupt, which gives leases back."""
@@ -192,7 +215,7 @@ class Dask:
         from prefect_dask import DaskTaskRunner
 
         self._execution = execution
-        self._gpu: bool | None = None
+        self._gpu = False
         if execution.address:
             self.runner = DaskTaskRunner(address=execution.address)
             return
@@ -205,33 +228,38 @@ class Dask:
             cluster_class=_local_dask, cluster_kwargs={"count": count, "devices": devices}
         )
 
+    def start(self) -> None:
+        """As every cluster. Raises ValueError for workers that cannot be used."""
+        self.runner.__enter__()
+        workers = self._workers()  # the client is made at the first look
+        threads = max((worker["nthreads"] for worker in workers.values()), default=1)
+        if threads > 1:
+            raise ValueError(
+                f"its workers have {threads} threads, but a process can hold one model: start them "
+                "with --nthreads 1"
+            )
+        gpus = sum(worker["resources"].get("GPU", 0) for worker in workers.values())
+        self._gpu = _gpus(self._execution, lambda: gpus)
+
     def room(self) -> AbstractContextManager[Any]:
         """As every cluster."""
         import dask
 
-        if self._gpu is None:
-            workers = self._workers()
-            threads = {worker["nthreads"] for worker in workers.values()} - {1}
-            if threads:
-                raise ConfigError(
-                    f"execution.address = {self._execution.address!r}: its Dask workers have "
-                    f"{max(threads)} threads; start them with --nthreads 1, as a process can hold "
-                    "one model"
-                )
-            gpus = sum(worker["resources"].get("GPU", 0) for worker in workers.values())
-            self._gpu = _gpus(self._execution, lambda: gpus)
         return dask.annotate(resources={"GPU": 1}) if self._gpu else nullcontext()
 
     def _workers(self) -> dict[str, Any]:
         found: dict[str, Any] = self.runner.client.scheduler_info(n_workers=-1)["workers"]
         return found
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         """As every cluster."""
         workers = self._workers()
-        if self._gpu and not any(w["resources"].get("GPU") for w in workers.values()):
-            return "the Dask cluster has had no worker with --resources GPU=1"
-        return "" if workers else "the Dask cluster has had no worker"
+        if self._gpu:
+            workers = {n: worker for n, worker in workers.items() if worker["resources"].get("GPU")}
+        if workers:
+            return None
+        options = "--nthreads 1" + " --resources GPU=1" * self._gpu
+        return Missing("the Dask cluster has had no worker", f"start one (dask worker {options})")
 
     def stop(self, futures: list[Any]) -> None:
         """As every cluster: a thread cannot be interrupted, so its lease is given back for it."""
@@ -259,9 +287,10 @@ def _local_dask(count: int, devices: list[str] | None) -> Any:
     workers = {}
     for number in range(count):
         options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False}
+        options["silence_logs"] = logging.WARNING
         if devices:
             options["env"] = {"CUDA_VISIBLE_DEVICES": devices[number]}
             options["resources"] = {"GPU": 1}
         workers[number] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": {"dashboard": False, "host": "127.0.0.1"}}
-    return SpecCluster(workers=workers, scheduler=scheduler)
+    return SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.WARNING)

@@ -137,8 +137,8 @@ class _Round:
     def _check_presence(self) -> None:
         """Raise ShardsLeft when nobody has been there for `execution.worker_wait`."""
         waiting = self.open.keys() - self.held - self.later.keys()
-        missing = self.hands.missing() if waiting else ""
-        if not missing:
+        missing = self.hands.missing() if waiting else None
+        if missing is None:
             self.absent_since = None
             return
         now = time.monotonic()
@@ -148,9 +148,9 @@ class _Round:
         absent = now - self.absent_since
         if absent >= 60 * minutes:
             raise ShardsLeft(
-                f"{missing} for {minutes:g} minutes (execution.worker_wait), and "
-                f"{len(self.open)} shards are left; what is recorded stays recorded, run the same "
-                "command again"
+                f"{missing.who} for {minutes:g} minutes (execution.worker_wait), and "
+                f"{len(self.open)} shards are left; {missing.cure}, then run the same command "
+                "again: it goes on with what is left"
             )
         if absent >= _SAY > absent - 2 * POLL:
-            log.warning("%s; waiting %g minutes at most", missing, minutes)
+            log.warning("%s; waiting %g minutes at most", missing.who, minutes)

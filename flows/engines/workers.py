@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from shlex import quote
 from typing import Any, ParamSpec, Self, TypeVar
 
 import httpx
@@ -18,7 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelling, Crashed
 
 from catalogs.errors import ConfigError
-from flows.engines.base import Counts, Ending
+from flows.engines.base import Counts, Ending, Missing
 from flows.engines.dispatch import dispatch
 from flows.engines.states import HELD, REFUSED, STOPPED
 from tasks.collection import Collection
@@ -122,11 +123,11 @@ class _FlowRuns:
         # One that was deleted is over, too.
         gone = [Ending(s, error="its flow run was deleted") for s in self._runs if s not in states]
         over = [self._ending(s, state) for s, state in states.items() if state.is_final()]
-        begun = {s for s, state in states.items() if state.type in _BEGUN}
+        begun = {s: state.type for s, state in states.items() if state.type in _BEGUN}
         endings = [*gone, *over, *self._lost(begun)]
         for ending in endings:
             self._runs.pop(ending.shard_id)
-        self._at_work = begun & self._runs.keys()
+        self._at_work = begun.keys() & self._runs.keys()
         return endings
 
     def _ending(self, shard_id: str, state: Any) -> Ending:
@@ -139,7 +140,7 @@ class _FlowRuns:
             return Ending(shard_id, stop=RunStopped(said))
         return Ending(shard_id, error=f"its flow run is {state.name}: {said[:200]}")
 
-    def _lost(self, begun: set[str]) -> list[Ending]:
+    def _lost(self, begun: Mapping[str, StateType]) -> list[Ending]:
         """Flow runs that nobody works on any more, whatever Prefect says of them.
 
         A worker that dies along with its flow run tells nobody. Its lease does.
@@ -152,14 +153,19 @@ class _FlowRuns:
             elif holder.token not in self._dead:
                 self._dead.add(holder.token)
                 dead.add(holder.shard_id)
-        longest = max(self._collection.leases.seconds, _START)
-        for shard_id in begun:
+        for shard_id, state in begun.items():
             if shard_id in alive:
                 self._quiet_since.pop(shard_id, None)
-            elif now - self._quiet_since.setdefault(shard_id, now) > longest:
+            elif now - self._quiet_since.setdefault(shard_id, now) > self._longest(state):
                 dead.add(shard_id)
-        lost = [shard_id for shard_id in begun & dead - alive if self._bury(shard_id)]
+        lost = [s for s in begun if s in dead - alive and self._bury(s)]
         return [Ending(shard_id, error="its worker is not alive any more") for shard_id in lost]
+
+    def _longest(self, state: StateType) -> float:
+        """Seconds that a flow run in that state may do without a lease."""
+        longest = max(self._collection.leases.seconds, _START)
+        # A machine may have to be started first, and an image fetched.
+        return max(longest, self._patience) if state is StateType.PENDING else longest
 
     def _bury(self, shard_id: str) -> bool:
         """Let Prefect's pages say what became of the flow run; False where it ended meanwhile."""
@@ -173,21 +179,20 @@ class _FlowRuns:
     def _standing(self, shard_ids: Any) -> Any:
         return self._collection.leases.standing(shard_ids)
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         if self._at_work or not self._runs:
-            return ""
-        if self._pool is None:
-            return f"nobody has served the deployment {self._deployment!r}"
-        pool = self._ask(self._client.read_work_pool, self._pool)
-        if pool.is_paused:
-            return f"the work pool {self._pool!r} has been paused"
-        workers = self._ask(self._client.read_workers_for_work_pool, self._pool, limit=_PAGE)
+            return None
+        pool = self._pool
+        if pool is None:
+            return Missing(f"nobody has served the deployment {self._deployment!r}", "serve it")
+        if self._ask(self._client.read_work_pool, pool).is_paused:
+            cure = f"resume it (prefect work-pool resume {quote(pool)})"
+            return Missing(f"the work pool {pool!r} has been paused", cure)
+        workers = self._ask(self._client.read_workers_for_work_pool, pool, limit=_PAGE)
         if any(worker.status is WorkerStatus.ONLINE for worker in workers):
-            return ""
-        return (
-            f"the work pool {self._pool!r} has had no worker (prefect worker start --pool "
-            f"{self._pool})"
-        )
+            return None
+        cure = f"start one (prefect worker start --pool {quote(pool)})"
+        return Missing(f"the work pool {pool!r} has had no worker", cure)
 
     def cancel(self) -> None:
         """Cancel what is left: flow runs that nobody has begun end at once, others in order."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalogs.choice import Choice, Tried, tried_text
@@ -58,6 +58,7 @@ def test_the_gallery_says_which_of_how_many() -> None:
     assert (more["seed"], more["candidates"], more["tried"]) == ("8", None, None)
 
 
+@settings(deadline=None)
 @given(st.none() | st.text() | st.sampled_from(["[1]", '{"seed": 1}', '[{"seed": "x"}]', "[[]]"]))
 def test_what_something_else_wrote_breaks_no_page(text: str | None) -> None:
     assert tried_text({"candidates_tried": text, "candidate": "<b>"}) == ""

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from catalogs.errors import ConfigError
@@ -92,6 +93,11 @@ def test_what_is_wrong_is_said(tmp_path: Path, content: str | bytes, sentence: s
 def test_the_first_wrong_rows_are_named_and_the_rest_counted(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"row 6: .*; and 4 more\. Nothing was taken in\."):
         read(tmp_path, text(*(row(id=f"no {n}") for n in range(9))))
+
+
+def test_a_review_lies_in_a_store_too() -> None:
+    fsspec.filesystem("memory").pipe("/reviews/review.csv", text(row()).encode())
+    assert [d.id for d in read_review("memory://reviews/review.csv", IDS, 20)] == ["a/b"]
 
 
 def test_a_missing_file_and_the_web(tmp_path: Path) -> None:

@@ -11,20 +11,16 @@ from pathlib import Path
 
 import pytest
 import workers
+import yaml
 from dashboard import artifacts, figure, free_port, run_called, scrape
 from paintings import write_run_file
-from prefect_server import PrefectServer, wait_until
+from prefect_server import BIN, PrefectServer, wait_until
 
 from tasks.runfile import load_run_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.server, pytest.mark.timeout(900)]
 EPA = [sys.executable, "-c", "from flows.cli import main; main()"]
-SERVE = """
-from flows.animate_collection import animate_collection
-from tasks.runfile import load_run_file
-run = load_run_file({file!r}).model_dump(mode="json")
-animate_collection.serve(name="nightly", tags=["museum"], parameters={{"run": run}})
-"""
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +32,31 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
 def test_a_deployments_runs_are_tagged_and_stay_so(server: PrefectServer, tmp_path: Path) -> None:
     file = write_run_file(tmp_path, 3, title="nightly", matrix={"variant": ["V", "V+S"]})
     (tmp_path / "in" / "work-0001.png").write_bytes(b"no picture")
-    code = SERVE.format(file=str(file))
-    serving = subprocess.Popen([sys.executable, "-c", code], env=server.env)
+    run = load_run_file(str(file)).model_dump(mode="json")
+    deployment = {
+        "name": "nightly",
+        "entrypoint": "flows/animate_collection.py:animate_collection",
+        "work_pool": {"name": "epa"},
+        "tags": ["museum"],
+        "parameters": {"run": run},
+    }
+    where = {"prefect.deployments.steps.set_working_directory": {"directory": str(ROOT)}}
+    prefect_file = tmp_path / "prefect.yaml"
+    prefect_file.write_text(
+        yaml.safe_dump({"name": "epa", "pull": [where], "deployments": [deployment]})
+    )
+    env = server.env | {"PWD": str(ROOT), "PYTHONPATH": str(ROOT)}
+    for command in (
+        ["work-pool", "create", "epa", "--type", "process"],
+        ["--no-prompt", "deploy", "--all", "--prefect-file", str(prefect_file)],
+    ):
+        subprocess.run([BIN / "prefect", *command], env=env, cwd=ROOT, check=True)
+    worker = [BIN / "prefect", "worker", "start", "--pool", "epa"]
+    env |= {"PREFECT_WORKER_QUERY_SECONDS": "2"}
+    working = subprocess.Popen(worker, env=env, cwd=ROOT)
     try:
-        wait_until(lambda: server.ask("/deployments/filter"), 180)
-        [deployment] = server.ask("/deployments/filter")
-        created = server.ask(f"/deployments/{deployment['id']}/create_flow_run", {})
+        [known_as] = server.ask("/deployments/filter")
+        created = server.ask(f"/deployments/{known_as['id']}/create_flow_run", {})
 
         def ended(count: int) -> bool:
             run = run_called(server, "nightly")
@@ -50,7 +65,7 @@ def test_a_deployments_runs_are_tagged_and_stay_so(server: PrefectServer, tmp_pa
         def known() -> bool:
             return any(run["name"] == "nightly" for run in server.ask("/flow_runs/filter"))
 
-        wait_until(known, 120)
+        wait_until(known, 240)
         wait_until(lambda: ended(1), 240)
         tags = ["museum", "collection: nightly", "model: preview", "variant: V", "variant: V+S"]
         assert sorted(run_called(server, "nightly")["tags"]) == sorted(tags)
@@ -63,8 +78,8 @@ def test_a_deployments_runs_are_tagged_and_stay_so(server: PrefectServer, tmp_pa
         summary = server.ask("/artifacts/latest/filter")
         assert any("| to do | nothing |" in str(artifact["data"]) for artifact in summary)
     finally:
-        serving.terminate()
-        serving.wait(60)
+        working.terminate()
+        working.wait(60)
 
 
 def test_the_figures_of_a_process_that_is_replaced(server: PrefectServer, tmp_path: Path) -> None:

@@ -212,6 +212,30 @@ def test_the_page_shows_texts_as_texts_and_runs_none(
         assert [url for url in files if not url.startswith(out_of(finished).as_uri())] == []
 
 
+@pytest.mark.browser
+@needs_chromium
+def test_the_report_shows_texts_as_texts_and_runs_none(
+    finished: Collection, browser: Browser
+) -> None:
+    report = out_of(finished) / "report.html"
+    with browser.page() as page:
+        page.view(390, 844, phone=True)
+        page.open(report.as_uri())
+        shown = page.eval("document.body.textContent")
+        assert TEXTS["markup"] in shown
+        assert "<script>window.hacked=1</script>" in shown
+        assert page.eval("document.querySelectorAll('.plots svg').length") >= 5
+        assert page.eval("document.querySelectorAll('script, img, [onerror]').length") == 0
+        links = page.eval("[...document.querySelectorAll('a[href]')].map(a => a.protocol)")
+        assert set(links) == {"file:"}
+        assert page.eval("document.documentElement.scrollWidth") <= 390
+        assert page.eval("window.hacked") is None
+        assert page.errors == []
+        assert {url for url in page.requests if not url.startswith("data:")} == {report.as_uri()}
+    for name in ("report.html", "report.md"):
+        assert not CONTROLS.search((out_of(finished) / name).read_text())
+
+
 def test_no_markup_of_theirs_in_any_file_of_the_page(finished: Collection) -> None:
     for path in [out_of(finished) / "index.html", *(out_of(finished) / "gallery").iterdir()]:
         data = path.read_bytes()
@@ -242,6 +266,7 @@ def epa(
         ["manifest", "{out}"],
         ["manifest", "{out}", "--format", "json"],
         ["gallery", "{out}"],
+        ["report", "{out}"],
         ["verify", "{out}", "--deep"],
         ["gc", "{out}"],
         ["rebuild", "{out}"],

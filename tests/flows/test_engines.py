@@ -19,7 +19,7 @@ from paintings import tiny_run, write_paintings, write_run_file
 from catalogs.errors import ConfigError
 from catalogs.leases import Leases
 from flows.engines import ShardsLeft, check_engine, dispatch
-from flows.engines.base import Ending
+from flows.engines.base import Ending, Missing
 from flows.wrap_up import wrap_up
 from tasks import shards
 from tasks.collection import Collection, forget, register
@@ -57,7 +57,7 @@ class HereHands:
         self.turns = Counter[str]()
         self.queue: list[str] = []
         self.cancelled = False
-        self.absent = ""
+        self.absent: Missing | None = None
 
     def submit(self, shard_id: str) -> None:
         self.queue.append(shard_id)
@@ -83,7 +83,7 @@ class HereHands:
         self.collection.on_record, self.collection.watch = told, watch
         return Ending(shard_id, counts, held=HELD in counts)
 
-    def missing(self) -> str:
+    def missing(self) -> Missing | None:
         return self.absent
 
     def cancel(self) -> None:
@@ -156,8 +156,8 @@ def test_what_every_other_would_meet_ends_the_run(collection: Collection) -> Non
 
 def test_a_run_that_everybody_has_left_ends_by_itself(collection: Collection) -> None:
     hands = HereHands(collection)
-    hands.absent = "the work pool 'epa-gpu' has had no worker"
-    with pytest.raises(ShardsLeft, match=r"no worker for 0\.01 minutes .*worker_wait"):
+    hands.absent = Missing("the work pool has had no worker", "start one")
+    with pytest.raises(ShardsLeft, match=r"no worker for 0\.01 minutes .*; start one"):
         do(collection, hands)
     assert hands.cancelled
 

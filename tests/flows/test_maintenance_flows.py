@@ -14,6 +14,7 @@ from flows.animate_collection import animate_collection
 from flows.animate_shard import animate_shard
 from flows.evaluate import evaluate
 from flows.maintain import maintenance
+from flows.tables import publish_table
 from tasks.collection import Collection
 from tasks.config import RunConfig
 
@@ -84,6 +85,15 @@ def test_measures_are_summed_up_by_style_and_model(tmp_path: Path) -> None:
     assert all(sum(row[flag] for flag in flags) == row["works"] for row in rows)
     assert all(0 < row["first_frame_ssim"] <= 1 for row in rows)
     assert table("epa-measures") == rows
+
+
+def test_texts_of_the_catalog_stay_texts_on_prefects_pages() -> None:
+    style = "![x](https://evil.example/x.png) <img src=x> www.evil.example a*b_c"
+    publish_table("epa-hostile", [{"style": style, "works": 3}], "hostile")
+    [row] = table("epa-hostile")
+    assert row["works"] == 3
+    shown = r"\!\[x\](https\://evil.example/x.png) \<img src=x\> www\.evil.example a\*b\_c"
+    assert row["style"] == shown
 
 
 def test_a_shard_is_a_flow_run_of_its_own(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class PrefectServer:
             )  # fmt: skip
         health = f"{self.url}/health"
         try:
-            wait_until(lambda: urllib.request.urlopen(health, timeout=2).read() == b"true", 240)
+            wait_until(lambda: urllib.request.urlopen(health, timeout=2).read() == b"true", 300)
         except BaseException:
             self.kill()
             raise

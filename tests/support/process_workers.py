@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import secrets
 import signal
 import subprocess
 import time
+import urllib.error
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import psutil
 import workers
-import yaml
 from prefect_server import BIN, PrefectServer, wait_until
-
-POOL = "epa-gpu"
 
 
 def environment(server: PrefectServer, **more: str) -> dict[str, str]:
@@ -28,14 +26,16 @@ def environment(server: PrefectServer, **more: str) -> dict[str, str]:
 class Worker:
     """One `prefect worker start --limit 1`, in a session of its own, with its flow runs."""
 
-    def __init__(self, server: PrefectServer, name: str, folder: Path, **env: str) -> None:
+    def __init__(
+        self, server: PrefectServer, pool: str, name: str, folder: Path, **env: str
+    ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         given = environment(server, **env)
         given |= {"PREFECT_WORKER_QUERY_SECONDS": "2", "PREFECT_WORKER_HEARTBEAT_SECONDS": "5"}
         given |= {"PREFECT_LOGGING_EXTRA_LOGGERS": "epa"}
         given |= {"PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore"}
-        command = [BIN / "prefect", "worker", "start", "--pool", POOL, "--name", name]
+        command = [BIN / "prefect", "worker", "start", "--pool", pool, "--name", name]
         command += ["--limit", "1", "--type", "process", "--no-create-pool-if-not-found"]
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
@@ -73,53 +73,64 @@ class Worker:
 
 
 class Fleet:
-    """A pool with the deployment `animate-shard`, and the workers that tests start on it."""
+    """A pool of its own with the deployment `animate-shard`, and the workers tests start on it."""
 
     def __init__(self, server: PrefectServer, folder: Path) -> None:
         self.server, self.folder = server, folder
+        self.pool = f"epa-gpu-{secrets.token_hex(2)}"
         self.workers: list[Worker] = []
 
     def start(self, count: int, **env: str) -> list[Worker]:
         """Start so many workers and wait until the server knows them."""
         first = len(self.workers)
         started = [
-            Worker(self.server, f"worker-{first + n}", self.folder, **env) for n in range(count)
+            Worker(self.server, self.pool, f"worker-{first + n}", self.folder, **env)
+            for n in range(count)
         ]
         self.workers += started
         names = {worker.name for worker in started}
-        wait_until(lambda: names <= self._online(), 120)
+        wait_until(lambda: names <= self._online(), 300)
         return started
 
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One call of the server's API; SQLite is locked now and then, and one asks again."""
+        for _ in range(10):
+            with suppress(urllib.error.URLError, TimeoutError):
+                return self.server.ask(path, body)
+            time.sleep(2)
+        return self.server.ask(path, body)
+
     def _online(self) -> set[str]:
-        known = self.server.ask(f"/work_pools/{POOL}/workers/filter", {})
+        known = self._ask(f"/work_pools/{self.pool}/workers/filter", {})
         return {worker["name"] for worker in known if worker["status"] == "ONLINE"}
 
     def shard_runs(self, states: tuple[str, ...] = ()) -> list[dict[str, object]]:
         """The flow runs of shards that are in one of some states, or all."""
-        runs = self.server.ask("/flow_runs/filter")
-        mine = [run for run in runs if run["deployment_id"]]
+        runs = self._ask("/flow_runs/filter")
+        mine = [run for run in runs if run["work_pool_name"] == self.pool]
         return [run for run in mine if not states or run["state_type"] in states]
 
     def __enter__(self) -> Self:
-        """Create the pool and the deployment, as `epa deploy` does."""
+        """Create the pool and the deployment, as `prefect deploy` does."""
+        from prefect.utilities.callables import parameter_schema
+
+        from flows.animate_shard import animate_shard
+
         root = str(workers.ROOT)
+        self._ask("/work_pools/", {"name": self.pool, "type": "process"})
+        flow = self._ask("/flows/", {"name": animate_shard.name})
         step = {"prefect.deployments.steps.set_working_directory": {"directory": root}}
         deployment = {
             "name": "animate-shard",
+            "flow_id": flow["id"],
             "entrypoint": "flows/animate_shard.py:animate_shard",
-            "work_pool": {"name": POOL},
+            "path": root,
+            "pull_steps": [step],
+            "work_pool_name": self.pool,
+            "parameter_openapi_schema": parameter_schema(animate_shard).model_dump_for_openapi(),
+            "enforce_parameter_schema": True,
         }
-        file = self.folder / "prefect.yaml"
-        file.write_text(yaml.safe_dump({"pull": [step], "deployments": [deployment]}))
-        env = environment(self.server)
-        for command in (
-            ["work-pool", "create", POOL, "--type", "process"],
-            ["--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
-        ):
-            done = subprocess.run(
-                [BIN / "prefect", *command], env=env, cwd=root, capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+        self._ask("/deployments/", deployment)
         return self
 
     def __exit__(
@@ -139,18 +150,3 @@ def coordinator(server: PrefectServer, run_file: Path, log: Path, **env: str) ->
         return subprocess.Popen(
             [BIN / "epa", "run", str(run_file)], env=given, stdout=file, stderr=file
         )
-
-
-def alive(pid: int) -> bool:
-    """Whether a process is there."""
-    with suppress(OSError):
-        os.kill(pid, 0)
-        return True
-    return False
-
-
-def waited(process: subprocess.Popen, seconds: float) -> float:
-    """Wait for a process to end by itself; the seconds that took."""
-    start = time.monotonic()
-    process.wait(seconds)
-    return time.monotonic() - start

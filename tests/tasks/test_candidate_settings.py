@@ -160,6 +160,7 @@ QUALITIES = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(QUALITIES, min_size=1, max_size=6), st.sampled_from(get_args(select.Rule)), st.data()
 )

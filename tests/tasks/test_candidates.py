@@ -30,6 +30,7 @@ from epa_core.metrics.quality import Quality
 from tasks import animate, measure, models, select
 from tasks.collection import Collection
 from tasks.compute import model_for, stored
+from tasks.in_flight import InFlight
 from tasks.intermediates import latents_and_fact, latents_from_bytes
 from tasks.rebuild import rebuild
 from tasks.shard import load_painting
@@ -403,6 +404,27 @@ def test_memory_does_not_decide_who_wins(tmp_path: Path, monkeypatch: pytest.Mon
     summary, collection = run_locally(run)
     assert summary.counts == {"done": 2}
     assert {row["candidates"] for row in rows_of(collection).values()} == {3}
+
+
+def test_a_work_of_many_candidates_is_not_taken_for_one_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meddled: Callable[..., list[list[int]]]
+) -> None:
+    begin, at_work, moved = InFlight.begin, [], []
+
+    def begun(self: InFlight, job: Any) -> None:
+        at_work.append(self)
+        begin(self, job)
+
+    def seen(seeds: list[int], latents: list[torch.Tensor]) -> list[torch.Tensor]:
+        moved.append(at_work[-1].lease.moved)
+        return latents
+
+    monkeypatch.setattr(InFlight, "begin", begun)
+    meddled(seen)
+    source = write_paintings(tmp_path / "in", 1)
+    run_locally(tiny_run(source, tmp_path / "out", select={"candidates": 4}))
+    assert len(set(moved)) == 4
+    assert moved == sorted(moved)
 
 
 _KILLED = """
