@@ -7,6 +7,7 @@ another machine.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from queue import SimpleQueue
 from typing import NamedTuple, Self
 
 from catalogs import paths
@@ -59,28 +60,38 @@ class News:
         self._store = store
         self._planned = planned
         self._seen = set(known)
+        self._heard: SimpleQueue[Record] = SimpleQueue()
+
+    def hear(self, record: Record) -> None:
+        """Take note of a record without reading it: this process wrote it. From any thread."""
+        self._heard.put(record)
 
     def look(self) -> bool:
         """Read what is new, a part of it if it is much; whether there was any. Raises StoreError.
 
-        Two listings, and a request for each record and each part not read before.
+        Two listings, and a request for each record and each part neither heard of nor read before.
         """
         before = len(self._seen)
+        while not self._heard.empty():
+            record = self._heard.get_nowait()
+            self._seen.add(record.path)
+            self._take(record)
+        heard = len(self._seen)
         # Records before parts: a worker that seals writes the part before it removes the records.
         for info in self._store.list(paths.RECORDS):
             name = paths.parse_record(info.path)
             if info.path in self._seen or not name or name[1] not in self._planned:
                 continue
-            if len(self._seen) - before >= _MOST:
+            if len(self._seen) - heard >= _MOST:
                 break
-            if record := parse(self._store.get(info.path) or b""):
+            if found := parse(self._store.get(info.path) or b""):
                 self._seen.add(info.path)
-                self._take(record)
+                self._take(found)
         for info in self._store.list(paths.PARTS):
             if info.path not in self._seen and (data := self._store.get(info.path)) is not None:
                 self._seen.add(info.path)
-                for record in from_table(from_parquet(data, path=info.path)):
-                    self._take(record)
+                for each in from_table(from_parquet(data, path=info.path)):
+                    self._take(each)
         return len(self._seen) > before
 
     def _take(self, record: Record) -> None:

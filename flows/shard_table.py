@@ -40,6 +40,7 @@ class ShardTable:
         attempts = {w.work.key: w.attempt for works in shards.values() for w in works}
         store = Store.open(collection.run.output)  # its own: requests are counted
         self._news = News(store, attempts, collection.ledger.sources.manifest)
+        collection.on_commit = self._news.hear  # what this process records need not be read
         self._sheets = ContactSheets(store)
         self._stop = threading.Event()
         work = contextvars.copy_context().run

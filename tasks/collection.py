@@ -33,6 +33,8 @@ from tasks.works import chosen_works, inputs_key, source_of, works_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from catalogs.records import Record
+
 _JOB_COLUMNS = (*COLUMNS, "prompt_source", "prompt_rule", "styles", "genre", "year_begin")
 
 
@@ -67,6 +69,7 @@ class Collection:
         self.leases = Leases(store, self.plan_key, run.execution.lease_seconds)
         self.leftovers = False  # whether the shard opened last has records not yet sealed
         self.on_record: Callable[[str], None] = lambda status: None
+        self.on_commit: Callable[[Record], None] = lambda record: None
         # A fault that is not the paintings' is not one shard's or cell's either.
         self.watch = FailureWatch(run.execution.max_failure_ratio)
 
@@ -256,6 +259,7 @@ class Collection:
             },
             cell=self.cells[cell].label,
             on_record=lambda status: self.on_record(status),
+            on_commit=lambda record: self.on_commit(record),
             watch=self.watch,
         )
 

@@ -122,6 +122,7 @@ def _commit(shard: Shard, job: Job, seconds: dict[str, float], **facts: Any) -> 
     shard.records.append(stands)
     shard.counts[stands.status] += 1
     shard.on_record(stands.status)
+    shard.on_commit(stands)
     metrics.recorded(stands)
 
 

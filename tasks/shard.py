@@ -80,6 +80,7 @@ class Shard:
     cell: str | None = None  # which cell of the run's matrix, where it has one
     strict: bool = False  # a second go in float32, after half precision gave no numbers
     on_record: Callable[[str], None] = lambda status: None
+    on_commit: Callable[[Record], None] = lambda record: None
     records: list[Record] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     watch: FailureWatch = field(default_factory=FailureWatch)

@@ -25,8 +25,8 @@ class Tile(NamedTuple):
 
 
 def thumbnail(data: bytes) -> Image.Image:
-    """A picture's bytes at the size it has on a sheet. Raises what Pillow raises (OSError)."""
-    with Image.open(io.BytesIO(data)) as picture:
+    """A JPEG or PNG at the size it has on a sheet. Raises what Pillow raises (OSError)."""
+    with Image.open(io.BytesIO(data), formats=["JPEG", "PNG"]) as picture:
         return ImageOps.contain(picture.convert("RGB"), (SIDE, SIDE))
 
 

@@ -17,6 +17,8 @@ RAISING = {"ItemError", "BrokenAccelerator", "failure"}
 # First arguments that are no literal: the code of an error met before, or one chosen nearby.
 HANDED_ON = {
     ("tasks/beside.py", "code"),
+    ("tasks/candidates.py", "first.error.code"),
+    ("tasks/follow.py", "code or ''"),
     ("tasks/beside.py", "error.code"),
     ("tasks/beside.py", "kind.missing"),
     ("tasks/beside.py", "kind.misfit"),

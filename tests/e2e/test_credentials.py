@@ -99,7 +99,7 @@ def test_failures_name_no_credential(
         settings = {"s3": {"endpoint_url": proxy.url}}
         refused = tiny_run(source, server.bucket() + "/x", storage=settings)
         acts: list[tuple[Callable[[], object], type[Exception]]] = [
-            (lambda: Collection.open(refused).store.check_writable(), ConfigError),
+            (lambda: Store.open(refused.output).check_writable(), ConfigError),
             (lambda: Collection.open(refused).plan, StoreError),
             (lambda: Store.open(refused.output).put("a", b""), StoreError),
             (lambda: run_locally(refused), Exception),
@@ -111,8 +111,11 @@ def test_failures_name_no_credential(
         assert proxy.take()
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
     with pytest.raises(ConfigError, match="is not writable") as unwritable:
-        Collection.open(missing).store.check_writable()
+        Store.open(missing.output).check_writable()
     assert not leaked(whole(unwritable.value))
+    with pytest.raises(StoreError, match="no-such-bucket-at-all") as unread:
+        Collection.open(missing)
+    assert not leaked(whole(unread.value))
     assert not leaked(logged(caplog))
 
 

@@ -70,7 +70,7 @@ class Watched:
                 notify={"block": "custom-webhook/curators", "failure_ratio": 0.1},
             )
             env = workers.environment(**server.env)
-            env |= {"EPA_FAULTS_SLOW": "0.7", "PREFECT_CLIENT_METRICS_ENABLED": "true"}
+            env |= {"EPA_FAULTS_SLOW": "1", "PREFECT_CLIENT_METRICS_ENABLED": "true"}
             env |= {"PREFECT_CLIENT_METRICS_PORT": str(ports[1])}
             self.process = subprocess.Popen(
                 [*EPA, "run", str(self.file)], env=env, text=True,
@@ -189,12 +189,13 @@ def test_the_summary_links_to_what_there_is(watched: Watched) -> None:
     assert f"(<{gallery.as_uri()}>)" in text
     assert "- 4 `decode_failed` The file cannot be read as a picture." in text
     assert "| done | 20 |" in text
-    assert "Report" not in text  # none was written
+    report = watched.file.parent / "out" / "report.html"
+    assert report.is_file()
+    assert f"- Report: [{report}](<{report.as_uri()}>)" in text.replace("\\", "")
 
 
 def test_a_run_with_nothing_to_do_is_shown_too(watched: Watched) -> None:
     out = watched.file.parent / "out"
-    (out / "report.html").write_text("<p>the report of the run</p>")
     run_file = watched.file.with_name("AGAIN.yaml")
     run_file.write_text(watched.file.read_text().replace(watched.title, "again"))
     env = watched.server.env

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from command_line import Answer
 from paintings import tiny_run, write_paintings, write_run_file
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from catalogs.errors import ConfigError
 from catalogs.leases import Leases
@@ -219,7 +220,8 @@ def test_without_a_server_one_sentence_says_so(
 ) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     file = write_run_file(tmp_path, 1, execution={"engine": "workers"})
-    answer = epa("run", file)
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):  # other tests' server
+        answer = epa("run", file)
     assert answer.code == 2
     assert "'workers' needs a Prefect server" in answer.err
     assert "PREFECT_API_URL" in answer.err

@@ -15,6 +15,7 @@ from catalogs.news import Ended, News
 from catalogs.store import Store
 from flows import shard_table
 from flows.shard_table import MOST_ROWS, ShardTable, table_rows
+from tasks import animate_pass
 from tasks.collection import Collection
 
 
@@ -76,6 +77,21 @@ def test_each_record_is_read_once(tmp_path: Path) -> None:
     assert len(news.ended) == 3
     before = store.counts["get"]
     assert not news.look()
+    assert store.counts["get"] == before
+
+
+def test_what_this_process_records_is_not_read(tmp_path: Path) -> None:
+    collection = Collection.open(tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out"))
+    works = [work for shard in collection.plan.shards.values() for work in shard]
+    store = Store.open(collection.run.output)
+    news = News(store, {work.work.key: work.attempt for work in works})
+    collection.on_commit = news.hear
+    for shard in collection.shards("s"):
+        animate_pass.run(shard)
+    assert len(store.list("records")) == 3
+    before = store.counts["get"]
+    assert news.look()
+    assert len(news.ended) == 3
     assert store.counts["get"] == before
 
 
