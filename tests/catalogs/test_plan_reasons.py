@@ -223,6 +223,26 @@ def test_the_estimate_counts_the_stages_to_redo() -> None:
     assert more.plan(Ledger()).seconds_estimate is None
 
 
+def test_shards_that_take_longest_come_first() -> None:
+    items = [f"w{i}" for i in range(60)]
+    plan = Collection(*items).plan(Ledger(), shard_size=6)
+    sizes = [len(works) for works in plan.shards.values()]
+    assert sizes == sorted(sizes, reverse=True)
+    assert len(set(sizes)) > 1
+    # By seconds where some are recorded: few works in all their stages outweigh many to encode.
+    whole = partition(items, 6)
+    by_size = sorted(whole, key=lambda name: len(whole[name]))
+    new, encoded = by_size[0], by_size[-1]
+    base = Collection(*items)
+    times = {"t_animate": 100.0, "t_encode": 1.0}
+    rows = [base.record(i, **times) for name in whole if name != new for i in whole[name]]
+    changed = Collection(*items, encode__fps=9)
+    order = list(changed.plan(Ledger([], rows), shard_size=6).shards)
+    assert order[0] == new
+    assert len(whole[new]) < len(whole[encoded])
+    assert set(order) == set(whole)
+
+
 def test_the_plan_key_names_the_works_and_nothing_else() -> None:
     items = ["a", "b", "c"]
     base = Collection(*items)

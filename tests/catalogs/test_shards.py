@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from catalogs.errors import ConfigError
-from catalogs.shards import partition, same_branch
+from catalogs.shards import holds, partition, same_branch
 
 IDS = st.sets(st.text(st.characters(codec="utf-8"), max_size=12), max_size=120)
 SIZES = st.integers(1, 20)
@@ -70,3 +70,9 @@ def test_a_partition_is_the_same_in_every_version() -> None:
 def test_shards_of_a_large_collection_are_well_filled() -> None:
     shards = partition([f"artist/{i}" for i in range(20_000)], 64)
     assert 20_000 / len(shards) > 64 / 2
+
+
+@given(IDS, SIZES)
+def test_the_name_of_a_shard_says_what_it_holds(ids: set[str], size: int) -> None:
+    for shard, group in groups(sorted(ids), size).items():
+        assert {item for item in ids if holds(shard, item)} == group

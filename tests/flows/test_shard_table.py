@@ -11,6 +11,7 @@ import pytest
 from local_runner import run_locally
 from paintings import tiny_run, write_paintings
 
+from catalogs.ledger import load
 from catalogs.news import Ended, News
 from catalogs.store import Store
 from flows import shard_table
@@ -65,6 +66,15 @@ def test_only_this_runs_works_count(tmp_path: Path) -> None:
     assert table.counts == {("done", ""): 2}
 
 
+def test_works_and_attempts_that_are_not_planned_do_not_count(tmp_path: Path) -> None:
+    run = tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out")
+    _, collection = run_locally(run)
+    first, second, _ = (work.key for work in collection.works)
+    news = News(collection.store, {first: 1, second: 2})
+    assert news.look()
+    assert list(news.ended) == [first]  # of the second work only an earlier attempt is there
+
+
 def test_each_record_is_read_once(tmp_path: Path) -> None:
     run = tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out")
     collection = Collection.open(run)
@@ -75,6 +85,10 @@ def test_each_record_is_read_once(tmp_path: Path) -> None:
     run_locally(run)
     assert news.look()
     assert len(news.ended) == 3
+    # A record that nobody has sealed yet, of which nothing new is to be learnt.
+    [record] = load(store).history(works[0].work.item_id)
+    assert store.create(record.path, record.to_bytes())
+    assert news.look()
     before = store.counts["get"]
     assert not news.look()
     assert store.counts["get"] == before
