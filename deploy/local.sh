@@ -352,7 +352,7 @@ start() {
 stop() {
     [ -d "$STATE" ] || return 0
     local name
-    # Workers first: what they are at ends in order, as long as there are a server and a store.
+    # Workers first, so that their runs still have a store to give their leases back to.
     for name in $(services | grep worker); do end "$name" 30; done
     for name in server store; do end "$name" 20; done
     stop_database
