@@ -22,6 +22,9 @@ class StoreError(OSError):
     kind: str = "store_error"
     final: bool = False  # the same request again cannot help: no credentials, no such bucket
 
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()  # without Python's "[Errno 2]"
+
 
 class DamagedError(StoreError):
     """An object of a collection's state is not what was written; `epa rebuild` moves it aside."""

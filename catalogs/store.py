@@ -71,9 +71,7 @@ class Store:
         """Bytes of an object; None when there is none."""
         try:
             return self._request("get", path, self._get)
-        except FileNotFoundError as error:
-            if no_bucket(error):
-                raise missing_bucket(self.url) from error
+        except FileNotFoundError:
             return None
 
     def put(
@@ -140,14 +138,19 @@ class Store:
             expected = (FileNotFoundError,)
         elif verb == "create":
             expected = (FileExistsError,)
-        return retries.attempt(
-            lambda: act(path),
-            f"{verb} of {path} in {self.url}",
-            expected=expected,
-            backoff=self.backoff,
-            before=lambda: self._count(verb),
-            store=self.name,
-        )
+        try:
+            return retries.attempt(
+                lambda: act(path),
+                f"{verb} of {path} in {self.url}",
+                expected=expected,
+                backoff=self.backoff,
+                before=lambda: self._count(verb),
+                store=self.name,
+            )
+        except OSError as error:
+            if no_bucket(error):
+                raise _missing_bucket(self.url) from error
+            raise
 
     def _count(self, verb: str, by: int = 1) -> None:
         with _COUNTING:
@@ -175,7 +178,7 @@ class Store:
         raise NotImplementedError
 
 
-def missing_bucket(url: str) -> StoreError:
+def _missing_bucket(url: str) -> StoreError:
     """The error that says so: an object that is missing is none, its bucket is."""
     error = StoreError(errno.ENOENT, f"there is no such bucket: {url}")
     error.final = True

@@ -133,9 +133,12 @@ def test_a_missing_bucket_is_told_from_a_missing_object(
     options: dict[str, Any], store: RemoteStore
 ) -> None:
     assert store.get("run.yaml") is None
-    with pytest.raises(StoreError, match="no such bucket: s3://nowhere-at-all/x") as caught:
-        Store.open("s3://nowhere-at-all/x", options=options).get("run.yaml")
-    assert caught.value.final
+    assert store.list("reviews") == []
+    nowhere = Store.open("s3://nowhere-at-all/x", options=options)
+    for ask in (lambda: nowhere.get("run.yaml"), lambda: nowhere.list("reviews")):
+        with pytest.raises(StoreError, match=r"^there is no such bucket: s3://nowhere") as caught:
+            ask()
+        assert caught.value.final
 
 
 def test_unknown_options_are_refused_in_a_sentence(options: dict[str, Any]) -> None:
