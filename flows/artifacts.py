@@ -9,9 +9,11 @@ none of the events that Prefect's own updating sends with a copy of the whole ar
 from __future__ import annotations
 
 import contextvars
+import json
 import logging
+import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("epa")
 Kind = Literal["progress", "table", "markdown"]
 _PATIENCE = 10.0  # seconds that the end of a run waits for what is still to be sent
+# The pages take every text in a table for Markdown: an image in it would be fetched, a link shown.
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>&~|:@!#]|(?<=www)\.", re.IGNORECASE)
 
 
 class _Content(NamedTuple):
@@ -121,11 +125,21 @@ _publisher: _Publisher | None = None
 def publish(key: str, kind: Kind, data: Any, description: str = "") -> None:
     """Show ``data`` as the run's artifact ``key``, in place of what it held; returns at once.
 
-    A no-op outside `shown`. A table's data is JSON of its rows.
+    A no-op outside `shown`.
     """
     publisher = _publisher
     if publisher is not None:
         publisher.put(key, _Content(kind, data, description))
+
+
+def publish_table(key: str, rows: Iterable[Mapping[str, object]], description: str = "") -> None:
+    """Show ``rows`` of plain values as `publish` does; texts in them stay texts."""
+    plain = [{name: _plain(value) for name, value in row.items()} for row in rows]
+    publish(key, "table", json.dumps(plain), description)
+
+
+def _plain(value: object) -> object:
+    return _MARKDOWN.sub(r"\\\g<0>", value) if isinstance(value, str) else value
 
 
 @contextmanager

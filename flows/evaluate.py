@@ -9,8 +9,8 @@ from prefect import flow
 
 from catalogs.storage import Storage, configure
 from catalogs.validation import printable
+from flows.artifacts import publish_table, shown
 from flows.inspect import open_collection
-from flows.tables import publish_table
 from tasks.collection import Collection
 
 log = logging.getLogger("epa")
@@ -40,7 +40,8 @@ def evaluate(location: str, storage: Storage | None = None) -> list[dict[str, An
     left_out = max(0, len(rows) - _MOST_ROWS)
     more = f"; {left_out} more rows are left out" if left_out else ""
     about = f"flags and medians of the measures, those with most works first{more}"
-    publish_table("epa-measures", rows[:_MOST_ROWS], about)
+    with shown():
+        publish_table("epa-measures", rows[:_MOST_ROWS], about)
     log.info("measures of %d works", sum(row["works"] for row in rows))
     return rows
 

@@ -16,6 +16,7 @@ from catalogs.ledger import compact
 from catalogs.storage import Storage, configure
 from catalogs.validation import printable
 from catalogs.verification import Verification
+from flows.artifacts import publish_table, shown
 from flows.inspect import open_collection
 from flows.maintenance import (
     find_garbage,
@@ -23,7 +24,6 @@ from flows.maintenance import (
     verification_facts,
     verify_collection,
 )
-from flows.tables import publish_table
 
 log = logging.getLogger("epa")
 Days = Annotated[float, Field(ge=0, lt=36_500)]
@@ -60,7 +60,8 @@ def maintenance(
         "harmed": harmed,
     }
     rows = _rows(report, found, again=again, delete=delete)
-    publish_table("epa-maintenance", rows, "what maintenance found")
+    with shown():
+        publish_table("epa-maintenance", rows, "what maintenance found")
     cured = verification.OF_FILES if again else ()
     counts = {kind: count for kind, count in report.counts.items() if kind not in cured}
     wrong = ", ".join(f"{n} {verification.MEANINGS[kind]}" for kind, n in counts.items())

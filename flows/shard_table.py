@@ -7,19 +7,17 @@ its time: it has the processor for a fiftieth of the run at most, and what it me
 from __future__ import annotations
 
 import contextvars
-import json
 import logging
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from catalogs.news import Ended, News
 from catalogs.store import Store
 from catalogs.validation import printable
-from flows.artifacts import publish
+from flows.artifacts import publish_table
 from flows.contact_sheets import ContactSheets
 from tasks.collection import Collection
 
@@ -59,12 +57,7 @@ class ShardTable:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(_PATIENCE)
 
@@ -98,7 +91,7 @@ class ShardTable:
         said = f"{count} shards: those at work first, then those with failures"
         if count > MOST_ROWS:
             said += f". Only {MOST_ROWS} of the {count} are shown; `epa status` counts all works"
-        publish("epa-shards", "table", json.dumps(rows), said)
+        publish_table("epa-shards", rows, said)
 
 
 def table_rows(

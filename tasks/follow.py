@@ -43,6 +43,7 @@ class Following:
             if (record := parse(store.get(info.path) or b"")) is not None:
                 self._read.add(info.path)
                 self._note(name[1], Outcome.of(record))
+                self._collection.on_commit(record)  # who watches need not read it, too
 
     def over(self, shard_id: str) -> bool:
         """Whether every planned work of a shard has ended; its records are then sealed, too.

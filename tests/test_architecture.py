@@ -61,7 +61,6 @@ def test_prefect_is_imported_by_the_flow_only() -> None:
         "flows/evaluate.py",
         "flows/maintain.py",
         "flows/server.py",
-        "flows/tables.py",
     }
     users = {
         str(file.relative_to(ROOT))

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from paintings import tiny_run, write_paintings
+from prefect import flow
 from prefect.artifacts import Artifact
 
 from flows.animate_collection import animate_collection
 from flows.animate_shard import animate_shard
+from flows.artifacts import publish_table, shown
 from flows.evaluate import evaluate
 from flows.maintain import maintenance
-from flows.tables import publish_table
 from tasks.collection import Collection
 from tasks.config import RunConfig
 
@@ -89,11 +90,17 @@ def test_measures_are_summed_up_by_style_and_model(tmp_path: Path) -> None:
 
 def test_texts_of_the_catalog_stay_texts_on_prefects_pages() -> None:
     style = "![x](https://evil.example/x.png) <img src=x> www.evil.example a*b_c"
-    publish_table("epa-hostile", [{"style": style, "works": 3}], "hostile")
+
+    @flow
+    def hostile() -> None:
+        with shown():
+            publish_table("epa-hostile", [{"style": style, "works": 3}], "hostile")
+
+    hostile()
     [row] = table("epa-hostile")
     assert row["works"] == 3
-    shown = r"\!\[x\](https\://evil.example/x.png) \<img src=x\> www\.evil.example a\*b\_c"
-    assert row["style"] == shown
+    escaped = r"\!\[x\](https\://evil.example/x.png) \<img src=x\> www\.evil.example a\*b\_c"
+    assert row["style"] == escaped
 
 
 def test_a_shard_is_a_flow_run_of_its_own(tmp_path: Path) -> None:

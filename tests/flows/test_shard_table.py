@@ -28,7 +28,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[Any, str]]:
     def publish(key: str, kind: str, data: Any, description: str = "") -> None:
         found[key] = data, description
 
-    monkeypatch.setattr("flows.shard_table.publish", publish)
+    monkeypatch.setattr("flows.artifacts.publish", publish)
     monkeypatch.setattr("flows.contact_sheets.publish", publish)
     return found
 
