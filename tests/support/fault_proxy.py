@@ -11,7 +11,6 @@ import random
 import threading
 from collections import Counter
 from concurrent.futures import Future
-from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -68,12 +67,7 @@ class FaultProxy:
         self._call(self._start())
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._call(self._stop())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

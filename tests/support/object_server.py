@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from types import TracebackType
 from typing import Self
 
 import boto3
@@ -26,12 +25,7 @@ class S3Server:
         self.host, self.port = self._server.get_host_and_port()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._server.stop()
 
     @property
