@@ -23,7 +23,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(weights: Path) -> dict[str, object]:
     return {
-        "model": {"name": "svd", "source": str(weights), "num_frames": 4},
+        "model": {"name": "svd", "source": str(weights), "num_frames": 4, "dtype": "float32"},
         "prepare": {"area": 1024, "multiple": 32},
         "execution": {"batch_size": 2},
     }
