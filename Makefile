@@ -24,8 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
 	$(BIN)/epa demo --output demo-output
 
-test: $(STAMP)  ## run all tests
-	$(BIN)/python -m pytest
+# A file's tests stay in one process: they share the servers that the file starts.
+test: $(STAMP)  ## run all tests, a few files at a time
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
 	$(BIN)/python -m pytest tests/faults --faults
