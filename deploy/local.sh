@@ -48,6 +48,8 @@ pid_of() {
     local pid since
     { read -r pid && read -r since; } 2>/dev/null <"$STATE/$1.pid" || return 1
     [ -n "$pid" ] && [ "$(began "$pid" | sed 's/^ *//; s/ *$//')" = "$since" ] || return 1
+    # A container whose first process collects no dead ones keeps them as zombies.
+    [ -n "$(alive "$pid")" ] || return 1
     echo "$pid"
 }
 
