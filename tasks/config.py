@@ -61,16 +61,16 @@ class ModelChoice(Params):
     # Levers that change results beyond rounding; off, they enter no key (tasks/levers.py).
     storage_dtype: levers.StorageDtype | None = Field(
         None,
-        description="keep the denoiser's weights in 8 bits, cast for use: half the memory of "
-        "bfloat16, visibly other results",
+        description="float8_e4m3fn or float8_e5m2: keep the denoiser's weights in 8 bits, cast for "
+        "use; results differ visibly",
     )
     vae_tiling: bool = Field(
         False,
-        description="encode and decode in tiles: much less memory at the end; seams may show in "
-        "pictures larger than a tile",
+        description="encode and decode in tiles: less memory; results differ where a picture is "
+        "larger than a tile",
     )
     attention: levers.QuantisedAttention | None = Field(
-        None, description="sage: attention in 8 bits on CUDA, faster, visibly other results"
+        None, description="sage: computed in 8 bits on CUDA; results differ visibly"
     )
     step_cache: StepCache = StepCache()
 

@@ -106,9 +106,8 @@ class Execution(Settings):
     )
     offload: levers.Offload = Field(
         "none",
-        description="what waits in main memory until it is needed: whole models, each layer "
-        "(sequential), the denoiser's blocks or leaf layers; all slower, least memory last "
-        "(docs/memory.md)",
+        description="what waits in main memory until it is needed: whole models, layers "
+        "(sequential), the denoiser's blocks or leaf layers (docs/memory.md)",
     )
     offload_blocks: int = Field(1, ge=1, le=1000, description="blocks that come together, of block")
     offload_stream: bool = Field(
@@ -122,13 +121,12 @@ class Execution(Settings):
     )
     compile: levers.Compile = Field(
         False,
-        description="torch.compile of the denoiser once per size, whole (true) or the block it "
-        "repeats (blocks: compiled sooner)",
+        description="torch.compile of the denoiser, once per size: true, or blocks (only the one "
+        "it repeats: compiled sooner)",
     )
     attention: levers.ExactAttention = Field(
         "native",
-        description="diffusers' backend for transformers that let it be chosen; differs by "
-        "rounding (model.attention: sage by more)",
+        description="diffusers' backend, where it can be chosen; rounding differs",
     )
     keep: tuple[CachedStage, ...] = Field(
         get_args(CachedStage), description="stages whose intermediates are cached"

@@ -28,7 +28,9 @@ class StepCache(Params):
     """Parts of a step taken over from the one before: faster, visibly other (docs/memory.md)."""
 
     name: levers.CacheName | None = Field(
-        None, description="of diffusers, for transformers only; null: every step in full"
+        None,
+        description="pab, first-block, mag, faster or taylorseer, for transformers; null: every "
+        "step in full",
     )
     stages: tuple[levers.CachedCalls, ...] = Field(
         ("animate",), description="whose steps: distill, animate; only these get other keys"
