@@ -15,6 +15,7 @@ from epa_core.awakening import EPASettings, distill_latents
 from epa_core.errors import UnsupportedError
 from epa_core.levers import CACHE_SETTINGS, Levers, StepCache, step_caches
 from epa_core.loading import place
+from epa_core.runner import runner_of
 
 torch.set_num_threads(1)
 
@@ -153,9 +154,12 @@ def test_a_batch_decides_nothing_about_a_painting(name: str, cache: str) -> None
 def test_the_first_block_of_a_batch_would_decide_for_all() -> None:
     """Why its paintings go through calls of their own: the mean over a batch decides."""
     tiny = with_cache("ltx", CACHES["first-block"])
-    assert step_caches.one_at_a_time(tiny.pipeline, "animate")
-    assert not step_caches.one_at_a_time(tiny.pipeline, "distill")
-    assert not step_caches.one_at_a_time(with_cache("ltx", StepCache("pab")).pipeline, "animate")
+    runner = runner_of(tiny.pipeline, tiny.call, STEPS)
+    assert list(runner.parts(2, "animate")) == [slice(0, 1), slice(1, 2)]
+    assert list(runner.parts(2, "distill")) == [slice(0, 2)]
+    other = with_cache("ltx", StepCache("pab"))
+    runner = runner_of(other.pipeline, other.call, STEPS)
+    assert list(runner.parts(2, "animate")) == [slice(0, 2)]
 
 
 def test_a_distillation_with_a_cache_is_not_taken_up_in_its_middle() -> None:
