@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from benchmarks import paper_weights as paper
 from epa_core.awakening import CallSettings, EPASettings, animate_latents, distill_latents
+from epa_core.levers import Levers
 from epa_core.loading import place
 from epa_core.models.animate_anything import AnimateAnythingPipeline
 
@@ -70,7 +71,7 @@ def main(checkpoint: str, small: str, side: str) -> None:
     device = "cuda" if paper.on_gpu() else "cpu"
     plain = paper.load(checkpoint)
     seen: dict[str, Any] = {"attention": _attention(plain, int(side))}
-    changed = place(paper.load(checkpoint), device, channels_last=True)
+    changed = place(paper.load(checkpoint), device, Levers(channels_last=True))
     calls = [_unet_call(one, int(side)) for one in (changed, plain)]
     seen["channels_last"] = _ratio(*calls)
     changed.vae.to(memory_format=torch.channels_last)
@@ -78,7 +79,7 @@ def main(checkpoint: str, small: str, side: str) -> None:
     cheap = checkpoint if paper.on_gpu() else small
     size = int(side) if paper.on_gpu() else 16
     plain = paper.load(cheap)
-    compiled = _unet_call(place(paper.load(cheap), device, compile=True), size)
+    compiled = _unet_call(place(paper.load(cheap), device, Levers(compile=True)), size)
     start = time.perf_counter()
     compiled()
     seen["warm_up"] = time.perf_counter() - start
@@ -145,7 +146,7 @@ def _graphs(checkpoint: str, device: str, side: int) -> list[int]:
     nothing shows it in seconds.
     """
     with patch.object(torch, "compile", partial(torch.compile, backend="eager")):
-        pipeline = place(paper.load(checkpoint), device, compile=True)
+        pipeline = place(paper.load(checkpoint), device, Levers(compile=True))
     torch._dynamo.reset()
     counters.clear()
     seen = [0]

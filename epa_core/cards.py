@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from epa_core import weights
 from epa_core.card_data import MODELS, PREVIEW_VERSION, ModelCard
+from epa_core.levers import Levers
 from epa_core.proxy_cards import (
     PROXIES,
     Proxy,
@@ -35,6 +36,8 @@ __all__ = [
     "proxy_identity",
 ]
 
+NO_LEVERS = Levers()
+
 
 def model_card(name: str) -> ModelCard:
     """Return the card of a model; UnsupportedError names the nearest one when there is none."""
@@ -48,24 +51,25 @@ def load_model(
     revision: str | None = None,
     dtype: str = "float32",
     device: str = "cpu",
-    offload: str = "none",
-    vae_slicing: bool = False,
-    channels_last: bool = False,
-    compile: bool = False,
+    levers: Levers = NO_LEVERS,
 ) -> "DiffusionPipeline":
     """Return the named model's pipeline on ``device``, its progress bars silent.
 
     ``source`` is a local folder in the layout of diffusers or a hub id; None means the card's
     weights. ``dtype`` is float32, float16 or bfloat16 (the preview always computes in float32); the
     card's ``dtype`` is what the model is meant for, but is not taken unasked. Safetensors are
-    preferred; pickled weights are read as weights only. The last four: ``epa_core.loading.place``.
+    preferred; pickled weights are read as weights only. ``levers`` say how it is placed and tuned.
 
     UnsupportedError for an unknown name, a folder that is no such model, a hub id without a
-    revision, weights that cannot be had, or an option that is not for this model.
+    revision, weights that cannot be had, or a lever that is not for this model or device.
     """
     card = model_card(name)
     weights.check_dtype(dtype)
     where, pinned = weights.resolve("model", MODELS, card, source, revision)
+    from epa_core.loading import check_device, place
+
+    if where is not None:
+        check_device(device, levers)  # before gigabytes are read
     pipeline: Any
     if where is None:
         from epa_core.models.preview import build_preview
@@ -78,17 +82,8 @@ def load_model(
     else:
         pipeline = weights.from_pretrained("model", card, where, pinned, dtype)
     pipeline.set_progress_bar_config(disable=True)
-    from epa_core.loading import place
-
     with weights.quiet():  # diffusers holds that float16 fails on a CPU; it is only slow
-        return place(
-            pipeline,
-            device,
-            offload=offload,
-            vae_slicing=vae_slicing,
-            channels_last=channels_last,
-            compile=compile,
-        )
+        return place(pipeline, device, levers)
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from epa_core.families import CallSettings, Family, family_of
 from epa_core.families.base import dtype_kept
+from epa_core.levers import CachedCalls, step_caches
 from epa_core.seam import Plan, plan
 from epa_core.settings import EPASettings
 
@@ -82,14 +83,23 @@ class Runner:
     call: CallSettings
     steps: int
 
-    def run(self, batch: Batch, latents: Tensor | None = None) -> Tensor:
-        """The stock call, from ``latents`` (packed) or from its own noise; clip layout."""
+    def run(
+        self, batch: Batch, latents: Tensor | None = None, stage: CachedCalls | None = None
+    ) -> Tensor:
+        """The stock call, from ``latents`` (packed) or from its own noise; clip layout.
+
+        ``stage`` is whose call it is, for a step cache that works in some only.
+        """
         for own in batch.extras:
             self.family.check_own(self.pipeline, own)
         seeds = [_number(seed) for seed in batch.seeds]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         # A call that fails while SVD encodes in float32 would leave its VAE in float32.
-        with _global_seed(self.pipeline, seeds[0]), dtype_kept(self.pipeline.vae):
+        with (
+            _global_seed(self.pipeline, seeds[0]),
+            dtype_kept(self.pipeline.vae),
+            step_caches.cached(self.pipeline, stage, self.steps),
+        ):
             output = self.pipeline(
                 **self.family.arguments(batch.images, batch.prompts, self.call, batch.extras),
                 num_inference_steps=self.steps,
@@ -120,9 +130,10 @@ class Runner:
         """A noised sample in step layout -> ``latents=``; ``clips`` are the clean ones."""
         return self.family.pack(self.pipeline, x.to(clips.device), clips)
 
-    def parts(self, count: int) -> Iterator[slice]:
+    def parts(self, count: int, stage: CachedCalls) -> Iterator[slice]:
         """Which paintings go through a call together: all, or one at a time."""
-        size = max(count, 1) if self.family.batches else 1
+        alone = not self.family.batches or step_caches.one_at_a_time(self.pipeline, stage)
+        size = 1 if alone else max(count, 1)
         return (slice(first, first + size) for first in range(0, count, size))
 
     def noise(self, clips: Tensor, seeds: Sequence[Seed], purpose: str) -> Tensor:
@@ -184,4 +195,5 @@ def runner_of(pipeline: "DiffusionPipeline", call: CallSettings, steps: int) -> 
     """The runner of ``pipeline``; UnsupportedError for an unknown class or an unfit size."""
     family = family_of(pipeline)
     family.check(pipeline, call)
+    step_caches.check_guidance(pipeline, call.guidance_scale)
     return Runner(pipeline, family, call, steps)

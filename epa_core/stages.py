@@ -20,6 +20,7 @@ from epa_core.distill import VSDSState, alphas, check_levels, distill, noised
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
+from epa_core.levers import step_caches
 from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
 from epa_core.runner import Batch, Runner, Seed, runner_of
 from epa_core.seam import Window, WindowedScheduler, exchange, using
@@ -70,15 +71,21 @@ def distill_latents(
     ``extras`` are each entry's own arguments of the pipeline's call (``Family.per_painting``).
     Entries go through one call together where the family batches. ``on_update`` gets the index of
     a call's first entry and its state after each update; handed back as ``resume`` under that
-    index, with the same entries, the run goes on from there bit for bit.
+    index, with the same entries, the run goes on from there bit for bit (not with a step cache in
+    this stage, which would start empty: UnsupportedError).
     """
     if not images:
         return []
+    if resume and step_caches.cache_of(pipeline, "distill") is not None:
+        raise UnsupportedError(
+            "a distillation with a step_cache cannot be taken up in its middle; start it anew, or "
+            "leave distill out of step_cache.stages."
+        )
     runner = runner_of(pipeline, call, settings.num_inference_steps)
     everything = Batch(images, prompts, seeds, extras or ())
     updates = _planned_updates(runner, everything, settings)
     clips: list[Tensor] = []
-    for part in runner.parts(len(images)):
+    for part in runner.parts(len(images), "distill"):
         report = None if on_update is None else partial(on_update, part.start)
         state = (resume or {}).get(part.start)
         clips.extend(_distil_together(runner, everything.part(part), updates, state, report))
@@ -121,7 +128,7 @@ def _distil_together(
         state = VSDSState(runner.family.to_step(static), eps)
     state = distill(
         runner.pipeline,
-        lambda x: runner.run(batch, runner.pack(x, static)),
+        lambda x: runner.run(batch, runner.pack(x, static), "distill"),
         state,
         updates.schedule,
         updates.alphas,
@@ -157,10 +164,10 @@ def animate_latents(
     fused = None if settings.variant == "baseline" else _fused(runner, real, proxy, settings)
     start, t0 = _starting_point(runner, everything, settings) if fused is not None else ((), 0)
     final: list[Tensor] = []
-    for part in runner.parts(len(paintings)):
+    for part in runner.parts(len(paintings), "animate"):
         batch = everything.part(part)
         if fused is None:
-            latents = runner.run(batch)
+            latents = runner.run(batch, stage="animate")
         else:
             clips = torch.stack(fused[part])
             noise = runner.noise(clips, batch.seeds, "renoise")
@@ -168,7 +175,7 @@ def animate_latents(
             window = Window(first=t0, expected=start)
             scheduler = exchange(pipeline.scheduler, WindowedScheduler, window)
             with using(pipeline, scheduler):
-                latents = runner.run(batch, runner.pack(x, clips))
+                latents = runner.run(batch, runner.pack(x, clips), "animate")
         final.extend(latents.float().cpu())
     return final
 

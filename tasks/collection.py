@@ -238,9 +238,6 @@ class Collection:
     ) -> Shard:
         """Works of one cell, ready for a pass."""
         chain = self.chains[cell]
-        # Collections without candidates keep the name of their configuration.
-        unused = set() if chain.recipe.select.active else {"select"}
-        recipe = chain.recipe.model_dump_json(exclude=unused).encode()
         return Shard(
             shard_id=shard_id,
             jobs=sorted(jobs, key=lambda job: (self._aspects[job.work.index], job.work.item_id)),
@@ -255,7 +252,7 @@ class Collection:
             facts={
                 "model.identity": chain.model,
                 "proxy.identity": chain.proxy,
-                "config.digest": hashlib.blake2b(recipe, digest_size=16).hexdigest(),
+                "config.digest": hashlib.blake2b(chain.configuration, digest_size=16).hexdigest(),
             },
             cell=self.cells[cell].label,
             on_record=lambda status: self.on_record(status),

@@ -13,6 +13,7 @@ from catalogs.choice import Choice
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.media.images import fit
 from tasks import animate, distill, models
+from tasks.levers import in_float32
 from tasks.proxy_pass import draw_proxies
 from tasks.shard import Job, Shard, Source, keep_proxy, painting_to_redraw, shared_time
 
@@ -98,6 +99,7 @@ def check_model(shard: Shard) -> None:
     Raises UnsupportedError for weights, a device or call options that cannot be used.
     """
     from epa_core.awakening import check_options
+    from epa_core.levers.step_caches import check_guidance
 
     choice, pipeline = shard.recipe.model, _pipeline(shard)
     known = inspect.signature(type(pipeline).__call__).parameters
@@ -110,22 +112,25 @@ def check_model(shard: Shard) -> None:
         check_options(pipeline, choice.options)
     except UnsupportedError as error:
         raise UnsupportedError(f"model.options: {error}") from error
+    check_guidance(pipeline, choice.guidance_scale)
 
 
 def _pipeline(shard: Shard) -> DiffusionPipeline:
     """The recipe's pipeline, loaded once per process."""
-    choice = shard.recipe.model
+    choice, execution = shard.recipe.model, shard.execution
     if shard.strict:
-        choice = choice.model_copy(update={"dtype": "float32"})
-    return models.model(choice, shard.execution)
+        choice, execution = in_float32(choice, execution)
+    return models.model(choice, execution)
 
 
 def slice_vae(shard: Shard) -> bool:
     """Let the VAE take one frame at a time from now on; False if it does so or cannot."""
-    vae = _pipeline(shard).vae
-    if not hasattr(vae, "enable_slicing") or getattr(vae, "use_slicing", False):
+    from epa_core.levers.vae import can_slice
+
+    pipeline = _pipeline(shard)
+    if not can_slice(pipeline) or pipeline.vae.use_slicing:
         return False
-    vae.enable_slicing()
+    pipeline.vae.enable_slicing()
     return True
 
 

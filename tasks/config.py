@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar
 
 from pydantic import Field, JsonValue, field_validator, model_validator
-from pydantic_core import PydanticCustomError
 
-from catalogs.credentials import ADVICE, CREDENTIAL, holds_credentials
 from catalogs.storage import Storage
+from epa_core import levers
 from epa_core.cards import ModelCard, model_card, proxy_card
 from epa_core.proxy_cards import proxy_settings
 from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
 from tasks.distill import Params as DistillParams
 from tasks.encode import Params as EncodeParams
+from tasks.execution import Execution, Limits, without_credentials
+from tasks.levers import StepCache, levers_of
 from tasks.matrix import Cell, cells_of, check_matrix
 from tasks.measure import Params as MeasureParams
 from tasks.prepare import Params as PrepareParams
@@ -28,10 +29,21 @@ from tasks.presets import expanded
 from tasks.proxy import Params as ProxyParams
 from tasks.select import Params as SelectParams
 
+__all__ = [
+    "RUNTIME_ONLY",
+    "Execution",
+    "Limits",
+    "ModelChoice",
+    "Notify",
+    "Prompts",
+    "Recipe",
+    "Report",
+    "RunConfig",
+    "Variant",
+    "without_credentials",
+]
+
 Variant = Literal["baseline", "V", "S", "V+U", "V+S"]
-Protocol = Literal["file", "s3", "gs", "az", "hf"]
-EngineName = Literal["local", "workers", "ray", "dask"]
-CachedStage = Literal["prepare", "proxy", "distill", "animate"]
 
 
 class ModelChoice(Params):
@@ -46,6 +58,21 @@ class ModelChoice(Params):
     num_frames: int | None = Field(None, ge=1, le=1000, description="model's own if empty")
     guidance_scale: float | None = Field(None, ge=0, description="model's own if empty")
     options: dict[str, JsonValue] = Field({}, description="further arguments of the model's call")
+    # Levers that change results beyond rounding; off, they enter no key (tasks/levers.py).
+    storage_dtype: levers.StorageDtype | None = Field(
+        None,
+        description="float8_e4m3fn or float8_e5m2: keep the denoiser's weights in 8 bits, cast for "
+        "use; results differ visibly",
+    )
+    vae_tiling: bool = Field(
+        False,
+        description="encode and decode in tiles: less memory; results differ where a picture is "
+        "larger than a tile",
+    )
+    attention: levers.QuantisedAttention | None = Field(
+        None, description="sage: computed in 8 bits on CUDA; results differ visibly"
+    )
+    step_cache: StepCache = StepCache()
 
 
 class Recipe(Settings):
@@ -117,118 +144,6 @@ class Prompts(Settings):
     max_length: int = Field(2000, ge=1, description="characters; a longer prompt is refused")
 
 
-Address = TypeVar("Address", str, str | None)
-
-
-def without_credentials(address: Address) -> Address:
-    """The address, which a run file may hold only without credentials."""
-    if address and holds_credentials(address):
-        raise PydanticCustomError(CREDENTIAL, "an address holds credentials; " + ADVICE)
-    return address
-
-
-class Limits(Settings):
-    """Which pictures are accepted; a refused one is recorded with its reason."""
-
-    max_bytes: int = Field(1_000_000_000, ge=1, description="of a picture's file")
-    max_pixels: int = Field(100_000_000, ge=1)
-    min_side: int = Field(16, ge=1)
-    max_aspect: float = Field(3.0, ge=1)
-    require_rights: bool = Field(
-        False, description="refuse works without a licence or rights statement in the catalog"
-    )
-
-
-class Execution(Settings):
-    """How the work is done; nothing here changes a result."""
-
-    engine: EngineName = Field(
-        "local",
-        description="who does the shards: this process, the workers of a Prefect work pool, or the "
-        "tasks of a Ray or Dask cluster",
-    )
-    address: str | None = Field(
-        None, description="a Ray or Dask cluster that runs already; a small one here if empty"
-    )
-    workers: int = Field(
-        2, ge=1, le=1024, description="processes of the small Ray or Dask cluster without address"
-    )
-    deployment: str = Field(
-        "animate-shard/animate-shard",
-        pattern=r"^[^/]+/[^/]+$",
-        description="which deployment does a shard, with the engine workers",
-    )
-    worker_wait: float = Field(
-        15, gt=0, le=10_080, description="minutes without any worker after which a run ends"
-    )
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:0 ...")
-    batch_size: int | None = Field(
-        None, ge=1, le=256, description="paintings in one model call; 1 on a CPU, 2 on a GPU"
-    )
-    shard_size: int = Field(
-        48,
-        ge=1,
-        le=10_000,
-        description="paintings in one task run; more where a run has over 12,000",
-    )
-    shard_minutes: float | None = Field(
-        None,
-        gt=0,
-        le=10_080,
-        description="instead of shard_size, once works of this model are recorded: how long a task "
-        "run takes at most, about",
-    )
-    queue_depth: int = Field(2, ge=1, le=64, description="paintings fetched or encoded ahead")
-    max_attempts: int = Field(
-        3, ge=1, description="tries of a work that failed for a passing cause"
-    )
-    max_failure_ratio: float | None = Field(
-        0.2,
-        gt=0,
-        le=1,
-        description="stop the run when more of its works fail, once 50 have ended; null: never",
-    )
-    lease_seconds: float = Field(
-        600,
-        ge=1,
-        le=86_400,
-        description="another worker takes over the shard of one not heard of for so long",
-    )
-    stalled_after: float | None = Field(
-        7200,
-        ge=1,
-        description="end a process whose works hang: none has begun or ended for so many seconds",
-    )
-    recycle_after: int | None = Field(
-        None, ge=1, description="work in a process of its own, a new one after so many works"
-    )
-    protocols: tuple[Protocol, ...] = Field(
-        get_args(Protocol), description="where pictures and tables may lie"
-    )
-    offload: Literal["none", "model", "sequential"] = Field(
-        "none", description="parts of the model wait in main memory until they are needed"
-    )
-    vae_slicing: bool = Field(False, description="decode one frame at a time: less memory")
-    channels_last: bool = Field(False, description="memory layout; faster on some GPUs")
-    compile: bool = Field(False, description="torch.compile of the denoiser, once per size")
-    keep: tuple[CachedStage, ...] = Field(
-        get_args(CachedStage), description="stages whose intermediates are cached"
-    )
-    limits: Limits = Limits()
-    metrics_port: int | None = Field(
-        None,
-        ge=1,
-        le=65535,
-        description="serve figures for Prometheus there, or at the next port that is free",
-    )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-
-    @field_validator("address")
-    @classmethod
-    def _no_credentials(cls, address: str | None) -> str | None:
-        return without_credentials(address)
-
-
 class Notify(Settings):
     """Whom to tell that too much of a run failed, or that it stopped: a block of Prefect's."""
 
@@ -295,6 +210,7 @@ class RunConfig(Recipe):
         if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
             raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")
         proxy_settings(maker.name, self.proxy.settings())  # raises with what is allowed
+        levers_of(self.model, self.execution)  # raises where two exclude each other
         return self
 
     @model_validator(mode="after")

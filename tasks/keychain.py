@@ -24,6 +24,7 @@ from epa_core.cards import model_identity, proxy_identity
 from epa_core.errors import UnsupportedError
 from tasks import animate, distill, encode, measure, prepare, proxy, select
 from tasks.config import Recipe
+from tasks.levers import KEYED, keyed
 
 # Catalog columns that decide a result: the picture, the prompts, the files' tags.
 SOURCE_COLUMNS = ("image_uri", "image_sha256", "image_bytes")
@@ -154,6 +155,17 @@ class KeyChain:
             facts |= {"select.version": select.VERSION, "select": self.recipe.select.material()}
         return facts
 
+    @property
+    def configuration(self) -> bytes:
+        """The recipe as JSON, whose digest names the configuration in files and records.
+
+        What is off is left out, so that collections from before it existed keep that name.
+        """
+        unused: dict[str, Any] = {} if self.recipe.select.active else {"select": True}
+        if not keyed(self.recipe.model):
+            unused["model"] = set(KEYED)
+        return self.recipe.model_dump_json(exclude=unused).encode()
+
     @cached_property
     def _settings(self) -> dict[str, Any]:
         """The part of the material that all works share."""
@@ -174,23 +186,26 @@ class KeyChain:
         for name, value in self.recipe.select.material().items():
             if value != getattr(usual, name):
                 facts[f"select.{name}"] = value
-        model = self.recipe.model.model_dump(mode="json", exclude=_PLACE)
+        model = self.recipe.model.model_dump(mode="json", exclude={*_PLACE, *KEYED})
+        model |= keyed(self.recipe.model)
         return facts | {f"model.{k}": v for k, v in model.items()}
 
     def _make_keyers(self) -> dict[str, StageKeyer]:
         recipe = self.recipe
         # Names and revisions are in the identities; the place on this machine is no matter.
-        call = recipe.model.model_dump(mode="json", exclude={"name", *_PLACE})
+        call = recipe.model.model_dump(mode="json", exclude={"name", *_PLACE, *KEYED})
         drawn = recipe.proxy.model_dump(mode="json", exclude={"name", *_PLACE, *_CANVAS})
         stream = {"one_stream": True} if recipe.one_stream else {}
         distil = {**recipe.distill.model_dump(mode="json"), "call": call, **stream}
+        distil["call"] = call | keyed(recipe.model, "distill")
         # Ablation S uses the static latents: nothing of the distillation matters to it.
         if recipe.variant == "S":
-            distil = {"static": True, "call": call}
+            tiles = {"vae_tiling": True} if recipe.model.vae_tiling else {}
+            distil = {"static": True, "call": call | tiles}
         final = {
             **recipe.animate.model_dump(mode="json", exclude=_unused(recipe)),
             "variant": recipe.variant,
-            "call": call,
+            "call": call | keyed(recipe.model, "animate"),
             **stream,
         }
         canvas = recipe.prepare.model_dump(mode="json")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, get_origin
 from pydantic import BaseModel, ValidationError
 
 from tasks.base import sentence
+from tasks.levers import StepCache
 from tasks.presets import place
 
 if TYPE_CHECKING:
@@ -26,9 +27,13 @@ if TYPE_CHECKING:
 MOST_CELLS = 256
 # A process holds one model and one proxy maker: which, in which weights, is the run's choice.
 _ONE_TO_A_RUN = frozenset(
-    f"{section}.{name}"
-    for section in ("model", "proxy")
-    for name in ("name", "source", "revision", "dtype")
+    [
+        f"{section}.{name}"
+        for section in ("model", "proxy")
+        for name in ("name", "source", "revision", "dtype")
+    ]
+    + [f"model.{name}" for name in ("storage_dtype", "vae_tiling", "attention")]
+    + [f"model.step_cache.{name}" for name in StepCache.model_fields]
 )
 
 

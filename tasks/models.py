@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from epa_core.cards import model_card
 from epa_core.errors import UnsupportedError
 from epa_core.proxy_cards import proxy_settings
+from tasks.levers import levers_of
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -44,7 +45,7 @@ def resolve_device(device: str) -> str:
 
 def model(choice: ModelChoice, execution: Execution) -> DiffusionPipeline:
     """The image-to-video pipeline, loaded at the first call. Raises UnsupportedError."""
-    how = execution.model_dump(include=_HOW, exclude_defaults=True)
+    levers = levers_of(choice, execution)
     with _lock:
         return _model(
             choice.name,
@@ -52,11 +53,8 @@ def model(choice: ModelChoice, execution: Execution) -> DiffusionPipeline:
             revision=choice.revision,
             dtype=choice.dtype or model_card(choice.name).dtype,
             device=resolve_device(execution.device),
-            **how,
+            levers=levers,
         )
-
-
-_HOW = {"offload", "vae_slicing", "channels_last", "compile"}
 
 
 def proxy_maker(params: ProxyParams, device: str) -> Proxy:

@@ -12,6 +12,7 @@ from tiny_pipelines import build, picture
 from epa_core.awakening import EPASettings, awaken
 from epa_core.cards import load_model
 from epa_core.errors import UnsupportedError
+from epa_core.levers import Levers
 from epa_core.loading import COMPILED_SHAPES, place
 
 SETTINGS = EPASettings(num_inference_steps=4)
@@ -35,7 +36,7 @@ def plain(source: str) -> np.ndarray:
 
 @pytest.mark.parametrize("option", ["vae_slicing", "channels_last"])
 def test_options_change_no_frame(source: str, plain: np.ndarray, option: str) -> None:
-    pipeline = load_model("animate-anything", source=source, **{option: True})
+    pipeline = load_model("animate-anything", source=source, levers=Levers(**{option: True}))
     assert np.abs(frames_of(pipeline).astype(int) - plain).max() <= 1
     if option == "vae_slicing":
         assert pipeline.vae.use_slicing
@@ -55,7 +56,7 @@ def interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
 def test_the_denoiser_is_compiled_once_for_every_shape(source: str, plain: np.ndarray) -> None:
-    pipeline = load_model("animate-anything", source=source, compile=True)
+    pipeline = load_model("animate-anything", source=source, levers=Levers(compile=True))
     assert torch._dynamo.config.recompile_limit >= COMPILED_SHAPES
     assert np.abs(frames_of(pipeline).astype(int) - plain).max() <= 1
     counters = torch._dynamo.utils.counters
@@ -83,7 +84,7 @@ def test_batches_of_any_size_share_what_was_compiled(source: str) -> None:
 
     Two graphs to a size, not one: diffusers' upsampler asks for 64 frames or more.
     """
-    pipeline = load_model("animate-anything", source=source, compile=True)
+    pipeline = load_model("animate-anything", source=source, levers=Levers(compile=True))
     together = {"settings": EPASettings(num_inference_steps=2), "num_frames": 7}
 
     def graphs(count: int, height: int = 16) -> int:
@@ -100,7 +101,7 @@ def test_batches_of_any_size_share_what_was_compiled(source: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("interpreted")
 def test_a_compiled_denoiser_can_be_offloaded(source: str, plain: np.ndarray) -> None:
-    pipeline = load_model("animate-anything", source=source, compile=True)
+    pipeline = load_model("animate-anything", source=source, levers=Levers(compile=True))
     pipeline.enable_model_cpu_offload(device="cpu")
     assert np.abs(frames_of(pipeline).astype(int) - plain).max() <= 1
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 2
@@ -119,13 +120,13 @@ def test_what_the_device_has_no_use_for_is_refused(
     source: str, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UnsupportedError, match=message):
-        load_model("animate-anything", source=source, **options)
+        load_model("animate-anything", source=source, levers=Levers(**options))
 
 
 def test_layers_apart_are_not_compiled_together(source: str) -> None:
     pipeline = load_model("animate-anything", source=source)
     with pytest.raises(UnsupportedError, match="takes layers apart that compile puts together"):
-        place(pipeline, "cuda", offload="sequential", compile=True)
+        place(pipeline, "cuda", Levers(offload="sequential", compile=True))
 
 
 @pytest.mark.parametrize(
@@ -139,18 +140,18 @@ def test_layers_apart_are_not_compiled_together(source: str) -> None:
 )
 def test_the_preview_has_nothing_to_tune(option: dict[str, Any], message: str) -> None:
     with pytest.raises(UnsupportedError, match=message):
-        load_model("preview", **option)
+        load_model("preview", levers=Levers(**option))
 
 
 def test_models_without_such_layers_refuse() -> None:
     with pytest.raises(UnsupportedError, match=r"Wan.* has no 2-D convolutions; channels_last is"):
-        place(build("wan21").pipeline, "cpu", channels_last=True)
+        place(build("wan21").pipeline, "cpu", Levers(channels_last=True))
     with pytest.raises(UnsupportedError, match="TemporalDecoder cannot decode in slices"):
-        place(build("svd").pipeline, "cpu", vae_slicing=True)
+        place(build("svd").pipeline, "cpu", Levers(vae_slicing=True))
 
 
 def test_both_experts_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = []
     monkeypatch.setattr(torch, "compile", lambda method, **how: compiled.append(how) or method)
-    place(build("wan22").pipeline, "cpu", compile=True)
+    place(build("wan22").pipeline, "cpu", Levers(compile=True))
     assert compiled == [{"dynamic": False}] * 2
