@@ -47,6 +47,7 @@ def static_latents(
     """The clip in which each painting stands still, before any distillation."""
     family = family_of(pipeline)
     family.check(pipeline, call)
+    call = family.native(pipeline, call)
     clips = [family.encode(pipeline, image, call)[0].float().cpu() for image in images]
     pipeline.maybe_free_model_hooks()
     return clips
@@ -70,7 +71,8 @@ def distill_latents(
     ``extras`` are each entry's own arguments of the pipeline's call (``Family.per_painting``).
     Entries go through one call together where the family batches. ``on_update`` gets the index of
     a call's first entry and its state after each update; handed back as ``resume`` under that
-    index, with the same entries, the run goes on from there bit for bit.
+    index, with the same entries, the run goes on from there bit for bit (or, for a family that
+    cannot, from the start, with the same result).
     """
     if not images:
         return []
@@ -116,7 +118,7 @@ def _distil_together(
     on_update: Callable[[VSDSState], None] | None,
 ) -> list[Tensor]:
     static = torch.stack(static_latents(runner.pipeline, batch.images, runner.call))
-    if state is None:
+    if state is None or not runner.family.resumes:
         eps = runner.noise(static, batch.seeds, "vsds")
         state = VSDSState(runner.family.to_step(static), eps)
     state = distill(

@@ -22,8 +22,8 @@ from epa_core.cards import MODELS, load_model
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of
 from epa_core.families.animate_anything import AnimateAnything
+from epa_core.families.ltx import LTX
 from epa_core.families.stock import (
-    LTX,
     CogVideoX,
     StableVideoDiffusion,
     UNetVideo,
@@ -115,9 +115,6 @@ def test_cogvideox_15_takes_other_aspects(size: tuple[int, int]) -> None:
 
 
 def test_sizes_without_positions_are_refused() -> None:
-    pipeline = build("cogvideox").pipeline
-    with pytest.raises(UnsupportedError, match=r"48x32; .*learned positions for 32x32 only"):
-        family_of(pipeline).check(pipeline, CallSettings(48, 32, 9))
     pipeline = tiny_of("cogvideox1.5-5b-i2v").pipeline
     with pytest.raises(UnsupportedError, match=r"32x2416; .*positions for 2400x2400 at most"):
         family_of(pipeline).check(pipeline, CallSettings(32, 2416, 9))
