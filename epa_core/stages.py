@@ -20,6 +20,7 @@ from epa_core.distill import VSDSState, alphas, check_levels, distill, noised
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
+from epa_core.model_cards.card import MAX_NATIVE_KAPPA, PAPER_KAPPA0
 from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
 from epa_core.runner import Batch, Runner, Seed, runner_of
 from epa_core.seam import Window, WindowedScheduler, exchange, using
@@ -30,14 +31,9 @@ if TYPE_CHECKING:
 
 Frames = np.ndarray[Any, Any]
 
-PAPER_KAPPA0 = 14.6
-# A schedule that starts noisier has next to no signal at its first step: there, re-noising would
-# erase the fused latent (AnimateDiff starts at 25, SVD at 700, flow matching at infinity).
-_MAX_NATIVE_KAPPA = 30.0
-
 
 def _starts_with_signal(schedule: Sequence[NoiseLevel]) -> bool:
-    return schedule[0].kappa <= _MAX_NATIVE_KAPPA
+    return schedule[0].kappa <= MAX_NATIVE_KAPPA
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from tiny_parts import (
 from tiny_transformers import BUILDERS as TRANSFORMERS
 from tiny_transformers import ltx_scheduler, wan_vae
 
-__all__ = ["BUILDERS", "Tiny", "build", "picture"]
+__all__ = ["BUILDERS", "TINY_OF_CARD", "Tiny", "build", "picture"]
 
 
 def i2vgenxl() -> Tiny:
@@ -294,7 +294,11 @@ def _motion(**components: Any) -> dict[str, Any]:
         )
     )
     scheduler = diffusers.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="linear",
+        timestep_spacing="linspace",
+        clip_sample=False,
     )
     shared = {"vae": image_vae(), "text_encoder": None, "tokenizer": None, "unet": unet}
     return shared | {"scheduler": scheduler} | components
@@ -377,6 +381,31 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "animate_anything": animate_anything,
     "preview": preview,
     **TRANSFORMERS,
+}
+
+#: Card -> the tiny pipeline that has the released configuration's shape.
+TINY_OF_CARD = {
+    "preview": "preview",
+    "svd": "svd",
+    "pia": "pia",
+    "animate-anything": "animate_anything",
+    "wan2.1-i2v-480p": "wan21",
+    "wan2.1-i2v-720p": "wan22",  # the same shift
+    "wan2.2-i2v-a14b": "wan22",
+    "wan2.2-ti2v-5b": "wan22_5b",
+    "skyreels-v2-i2v-720p": "skyreels_v2",
+    "ltx-video": "ltx",
+    "ltx-2": "ltx2",
+    "cogvideox1.5-5b-i2v": "cogvideox15",
+    "cogvideox-5b-i2v": "cogvideox",
+    "hunyuanvideo-i2v": "hunyuan",
+    "hunyuanvideo1.5-i2v-480p": "hunyuan15",
+    "svd-xt": "svd",
+    "i2vgen-xl": "i2vgenxl",
+    "animatediff-sparsectrl": "sparsectrl",
+    "sana-video-480p": "sana",
+    "kandinsky5-i2v-pro": "kandinsky5",
+    "motif-video-2b": "motif",
 }
 
 
