@@ -11,6 +11,7 @@ import torch
 from diffusers.configuration_utils import FrozenDict
 from tiny_pipelines import TINY_OF_CARD, Tiny, build, picture
 
+from epa_core import weights
 from epa_core.awakening import (
     CallSettings,
     EPASettings,
@@ -128,7 +129,7 @@ def test_sizes_without_positions_are_refused() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_models_run_in_the_dtype_of_their_card(name: str) -> None:
     tiny = build(TINY_OF_CARD[name])
-    # Kandinsky's time embedding is in float32 by an autocast that only CUDA has.
+    # Kandinsky's weights keep their time embedding in float32 as they are loaded (tested below).
     dtype = torch.float32 if name.startswith("kandinsky") else getattr(torch, MODELS[name].dtype)
     pipeline = tiny.pipeline.to(dtype)
     pipeline.set_progress_bar_config(disable=True)
@@ -153,3 +154,30 @@ def test_a_model_is_loaded_in_the_dtype_that_is_asked_for(tmp_path: Path) -> Non
     pipeline = load_model("svd", source=str(tmp_path), dtype=MODELS["svd"].dtype)
     assert {module.dtype for module in (pipeline.unet, pipeline.vae)} == {torch.float16}
     assert load_model("svd", source=str(tmp_path)).unet.dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["animatediff-sparsectrl", "pia", "ltx-2", "hunyuanvideo1.5-i2v-480p", "kandinsky5-i2v-pro"],
+)
+def test_a_saved_pipeline_is_loaded_by_its_card_and_gives_the_same_video(
+    name: str, tmp_path: Path
+) -> None:
+    tiny = build(TINY_OF_CARD[name])
+    tiny.pipeline.save_pretrained(tmp_path)
+    settings = EPASettings("baseline", num_inference_steps=2)
+    entries = ([picture(1, tiny.call.width)], [""], [1], None, None, settings)
+    without = {part: None for part, kept in tiny.pipeline.components.items() if kept is None}
+    load = functools.partial(weights.from_pretrained, "model", MODELS[name], tmp_path, None)
+    whole = load("float32", **without)
+    (expected,) = animate_latents(tiny.pipeline, *entries, tiny.call)
+    (found,) = animate_latents(whole, *entries, tiny.call)
+    assert torch.equal(found, expected)
+    half = load("bfloat16", **without)
+    embeddings = {
+        key: value.bfloat16() if torch.is_tensor(value) and value.is_floating_point() else value
+        for key, value in tiny.call.options.items()
+    }
+    (rough,) = animate_latents(half, *entries, replace(tiny.call, options=embeddings))
+    assert torch.isfinite(rough).all()
+    assert not torch.equal(rough, expected)

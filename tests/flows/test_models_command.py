@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,6 +87,15 @@ def test_bad_input_gets_one_sentence(epa: Any, option: str, value: str, sentence
     assert said.code == 2
     assert sentence in said.err
     assert len(said.err.strip().splitlines()) == 1
+
+
+def test_the_documentation_lists_what_is_driven_and_what_is_not_and_why() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    for name, reason in REFUSED.items():
+        assert f"| `{name}` | {reason} |" in page
+    diffusers = [c.pipeline_class for c in MODELS.values() if c.pipeline_class[:9] == "diffusers"]
+    for name in {dotted.rpartition(".")[2] for dotted in diffusers}:
+        assert f"`{name}`" in page.partition("## Classes of diffusers that are not driven")[0]
 
 
 def test_nothing_heavy_is_imported() -> None:
