@@ -317,6 +317,22 @@ def test_few_step_weights_and_too_short_videos_are_refused():
         static_latents(tiny.pipeline, [painting(tiny)], replace(tiny.call, num_frames=9))
 
 
+def test_kandinsky_is_given_the_condition_channels_its_own_call_makes():
+    tiny, seen = tiny_of("kandinsky5"), []
+
+    def keep(module, args, kwargs):
+        seen.append(kwargs["hidden_states"])
+
+    hook = tiny.pipeline.transformer.register_forward_pre_hook(keep, with_kwargs=True)
+    stock_call(tiny, 1, output_type="latent")
+    hook.remove()
+    family = family_of(tiny.pipeline)
+    clips = torch.stack(static_latents(tiny.pipeline, [painting(tiny)], tiny.call))
+    packed = family.pack(tiny.pipeline, family.to_step(clips), clips)
+    assert packed.shape == seen[0].shape
+    assert torch.equal(packed[..., 4:], seen[0][..., 4:])
+
+
 def test_ltx2_sees_the_painting_recompressed_as_its_call_does():
     tiny = tiny_of("ltx2")
     family, plain = family_of(tiny.pipeline), replace(tiny.call, options={"image_crf": 0})
