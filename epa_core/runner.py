@@ -94,20 +94,21 @@ class Runner:
             self.family.check_own(self.pipeline, own)
         seeds = [_number(seed) for seed in batch.seeds]
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        given = self.family.arguments(batch.images, batch.prompts, self.call, batch.extras)
+        given |= {
+            "num_inference_steps": self.steps,
+            "generator": generators[0] if len(generators) == 1 else generators,
+            "output_type": "latent",
+            **({} if latents is None else {"latents": latents}),
+        }
         # A call that fails while SVD encodes in float32 would leave its VAE in float32.
         with (
             _global_seed(self.pipeline, seeds[0]),
             dtype_kept(self.pipeline.vae),
             step_caches.cached(self.pipeline, stage, self.steps),
         ):
-            output = self.pipeline(
-                **self.family.arguments(batch.images, batch.prompts, self.call, batch.extras),
-                num_inference_steps=self.steps,
-                generator=generators[0] if len(generators) == 1 else generators,
-                output_type="latent",
-                **({} if latents is None else {"latents": latents}),
-            )
-        return self.family.unpack(self.pipeline, output.frames, self.call)
+            output = self.family.run(self.pipeline, given)
+        return self.family.unpack(self.pipeline, output, self.call)
 
     def plan(self, batch: Batch) -> Plan:
         """The schedule of the call; it is the same for any batch, so it is asked for once.
@@ -196,4 +197,5 @@ def runner_of(pipeline: "DiffusionPipeline", call: CallSettings, steps: int) -> 
     family = family_of(pipeline)
     family.check(pipeline, call)
     step_caches.check_guidance(pipeline, call.guidance_scale)
+    call = family.native(pipeline, call)
     return Runner(pipeline, family, call, steps)

@@ -83,6 +83,17 @@ class SteppingScheduler(WindowedScheduler):
         """The next sample, from the guided network output at ``sample`` (shapes alike)."""
         raise NotImplementedError
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """The stock scheduler on the same window: pipelines copy theirs to step something else.
+
+        LTX-2 does, for its sound.
+        """
+        base: Any = type(self).__bases__[1]
+        kept = {name: value for name, value in vars(self).items() if not name.startswith("epa_")}
+        stock = base.__new__(base)
+        stock.__dict__.update(copy.deepcopy(kept, memo))
+        return exchange(stock, WindowedScheduler, self.epa_window)
+
 
 @dataclass
 class _StepOutput:
@@ -153,10 +164,14 @@ def using(pipeline: "DiffusionPipeline", scheduler: Any) -> Iterator[None]:
 class _Planned(BaseException):
     """Ends a planning call. Not an Exception, so that no pipeline's own handler swallows it."""
 
+    def __init__(self, scheduler: Any):
+        super().__init__()
+        self.scheduler = scheduler  # whose timesteps were set first; it may be a copy
+
 
 class _Planner(WindowedScheduler):
     def epa_timesteps_set(self) -> None:
-        raise _Planned
+        raise _Planned(self)
 
 
 @dataclass(frozen=True)
@@ -187,10 +202,10 @@ def plan(pipeline: "DiffusionPipeline", call: Callable[[], object]) -> Plan:
     with using(pipeline, scheduler):
         try:
             call()
-        except _Planned:
+        except _Planned as planned:
             # The abandoned call must not leave offloaded modules on the accelerator.
             pipeline.maybe_free_model_hooks()
-            return Plan(scheduler)
+            return Plan(planned.scheduler)
     raise UnsupportedError(
         f"{type(pipeline).__name__} never calls its scheduler's set_timesteps, "
         "so its noise levels cannot be read."

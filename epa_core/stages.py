@@ -21,6 +21,7 @@ from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
 from epa_core.levers import step_caches
+from epa_core.model_cards.card import MAX_NATIVE_KAPPA, PAPER_KAPPA0
 from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
 from epa_core.runner import Batch, Runner, Seed, runner_of
 from epa_core.seam import Window, WindowedScheduler, exchange, using
@@ -31,14 +32,9 @@ if TYPE_CHECKING:
 
 Frames = np.ndarray[Any, Any]
 
-PAPER_KAPPA0 = 14.6
-# A schedule that starts noisier has next to no signal at its first step: there, re-noising would
-# erase the fused latent (AnimateDiff starts at 25, SVD at 700, flow matching at infinity).
-_MAX_NATIVE_KAPPA = 30.0
-
 
 def _starts_with_signal(schedule: Sequence[NoiseLevel]) -> bool:
-    return schedule[0].kappa <= _MAX_NATIVE_KAPPA
+    return schedule[0].kappa <= MAX_NATIVE_KAPPA
 
 
 @torch.no_grad()
@@ -48,6 +44,7 @@ def static_latents(
     """The clip in which each painting stands still, before any distillation."""
     family = family_of(pipeline)
     family.check(pipeline, call)
+    call = family.native(pipeline, call)
     clips = [family.encode(pipeline, image, call)[0].float().cpu() for image in images]
     pipeline.maybe_free_model_hooks()
     return clips
@@ -71,8 +68,9 @@ def distill_latents(
     ``extras`` are each entry's own arguments of the pipeline's call (``Family.per_painting``).
     Entries go through one call together where the family batches. ``on_update`` gets the index of
     a call's first entry and its state after each update; handed back as ``resume`` under that
-    index, with the same entries, the run goes on from there bit for bit (not with a step cache in
-    this stage, which would start empty: UnsupportedError).
+    index, with the same entries, the run goes on from there bit for bit (or, for a family that
+    cannot, from the start, with the same result; not with a step cache in this stage, which would
+    start empty: UnsupportedError).
     """
     if not images:
         return []
@@ -123,7 +121,7 @@ def _distil_together(
     on_update: Callable[[VSDSState], None] | None,
 ) -> list[Tensor]:
     static = torch.stack(static_latents(runner.pipeline, batch.images, runner.call))
-    if state is None:
+    if state is None or not runner.family.resumes:
         eps = runner.noise(static, batch.seeds, "vsds")
         state = VSDSState(runner.family.to_step(static), eps)
     state = distill(

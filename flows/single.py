@@ -1,21 +1,17 @@
-"""What the commands beside collections do: one painting to one or two files; the cards."""
+"""What the commands beside collections do: one painting to one or two files."""
 
 from __future__ import annotations
 
 import mimetypes
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-
 from catalogs.errors import ConfigError
-from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
+from epa_core.cards import model_card, proxy_card
 from flows.released import MODEL, ReleasedConfig, result_name
-from flows.report import escaped
 from tasks.config import ModelChoice, Prompts
 from tasks.proxy import Params as ProxyParams
 
@@ -155,23 +151,3 @@ def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None
             path.write_bytes(files[FILES[path.suffix.lower()]])
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror}") from error
-
-
-def print_models(name: str | None) -> None:
-    """All cards in two tables, or every field of one."""
-    console = Console(soft_wrap=name is not None, highlight=False)
-    if name is not None:
-        card = proxy_card(name) if name in PROXIES and name not in MODELS else model_card(name)
-        for field, value in asdict(card).items():
-            console.print(f"{field:16} {escaped(str(value))}")
-        return
-    table = Table("model", "what", "size", "frames", "licence", box=None)
-    for model in MODELS.values():
-        side = round(model.area**0.5)
-        size = f"{side}x{side}"
-        table.add_row(model.name, model.summary, size, str(model.num_frames), model.licence)
-    console.print(table)
-    table = Table("proxy", "what", box=None)
-    for proxy in PROXIES.values():
-        table.add_row(proxy.name, proxy.summary)
-    console.print(table)

@@ -5,16 +5,20 @@ from typing import TYPE_CHECKING
 from epa_core.errors import UnsupportedError
 from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.base import CallSettings, Family
+from epa_core.families.hunyuan import HunyuanSkyreels, HunyuanVideo, HunyuanVideo15
+from epa_core.families.ltx import LTX, LTX2
+from epa_core.families.others import Kandinsky5, MotifVideo, SanaVideo
 from epa_core.families.stock import (
-    LTX,
     AnimateDiff,
     CogVideoX,
     I2VGenXL,
     Preview,
+    SkyReels,
     SparseControl,
     StableVideoDiffusion,
     Wan,
 )
+from epa_core.model_cards.refused import REFUSED
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -28,6 +32,14 @@ _FAMILIES: dict[str, Family] = {
     "WanImageToVideoPipeline": Wan(),
     "CogVideoXImageToVideoPipeline": CogVideoX(),
     "LTXImageToVideoPipeline": LTX(),
+    "LTX2ImageToVideoPipeline": LTX2(),
+    "HunyuanVideoImageToVideoPipeline": HunyuanVideo(),
+    "HunyuanVideo15ImageToVideoPipeline": HunyuanVideo15(),
+    "HunyuanSkyreelsImageToVideoPipeline": HunyuanSkyreels(),
+    "SkyReelsV2ImageToVideoPipeline": SkyReels(),
+    "SanaImageToVideoPipeline": SanaVideo(),
+    "Kandinsky5I2VPipeline": Kandinsky5(),
+    "MotifVideoImage2VideoPipeline": MotifVideo(),
     "StableVideoDiffusionPipeline": StableVideoDiffusion(),
     "I2VGenXLPipeline": I2VGenXL(),
     "AnimateDiffSparseControlNetPipeline": SparseControl(),
@@ -45,6 +57,11 @@ def family_of(pipeline: "DiffusionPipeline") -> Family:
     for base in type(pipeline).__mro__:
         if base.__name__ in _FAMILIES:
             return _FAMILIES[base.__name__].variant(pipeline)
+    for base in type(pipeline).__mro__:
+        if base.__name__ in REFUSED:
+            raise UnsupportedError(
+                f"{base.__name__} cannot be driven, because {REFUSED[base.__name__]}."
+            )
     raise UnsupportedError(
         f"{type(pipeline).__name__} is not supported; supported are {', '.join(sorted(_FAMILIES))} "
         "and classes given to epa_core.families.register."

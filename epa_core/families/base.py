@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from epa_core.errors import ItemError, UnsupportedError
+from epa_core.media.images import fit
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
@@ -77,6 +78,13 @@ def _repeated(name: str, value: Any, count: int) -> Any:
     return value.repeat_interleave(count, 0) if embedding and isinstance(value, Tensor) else value
 
 
+def _embedded(options: Mapping[str, Any]) -> bool:
+    """Whether the options of a call hold the prompt as embeddings."""
+    return any(
+        name.startswith("prompt_embeds") and value is not None for name, value in options.items()
+    )
+
+
 def call_default(pipeline: "DiffusionPipeline", argument: str) -> Any:
     """Default of a keyword argument of the pipeline's call; None if there is none."""
     parameter = inspect.signature(type(pipeline).__call__).parameters.get(argument)
@@ -114,7 +122,11 @@ class Family:
     takes_prompt = True
     #: Further arguments that may differ from painting to painting, with what stands for "none".
     per_painting: Mapping[str, Any] = MappingProxyType({})
+    #: A distillation can go on in its middle; False: what is stepped beside the video is not kept,
+    #: so it starts anew, with the same result.
+    resumes = True
     image_argument = "image"
+    frames_argument = "num_frames"
     guidance_argument = "guidance_scale"
 
     def variant(self, pipeline: "DiffusionPipeline") -> "Family":
@@ -138,6 +150,10 @@ class Family:
     def num_frames(self, pipeline: "DiffusionPipeline") -> int:
         """The pipeline's default number of frames."""
         return int(call_default(pipeline, "num_frames"))
+
+    def native(self, pipeline: "DiffusionPipeline", call: CallSettings) -> CallSettings:
+        """``call`` at a size the model computes at; the painting is resized to it, frames back."""
+        return call
 
     def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
         """UnsupportedError if the size, number of frames or options do not fit the model."""
@@ -181,12 +197,12 @@ class Family:
             **{name: _repeated(name, value, count) for name, value in call.options.items()},
             "height": call.height,
             "width": call.width,
-            "num_frames": call.num_frames,
+            self.frames_argument: call.num_frames,
             self.image_argument: images[0] if count == 1 else list(images),
         }
         if call.guidance_scale is not None:
             given[self.guidance_argument] = call.guidance_scale
-        if self.takes_prompt and call.options.get("prompt_embeds") is None:
+        if self.takes_prompt and not _embedded(call.options):
             given["prompt"] = prompts[0] if count == 1 else list(prompts)
         return given | self._own_arguments(extras, call)
 
@@ -205,6 +221,14 @@ class Family:
             values = [extra.get(name, missing) for extra in extras]
             own[name] = values[0] if len(values) == 1 else values
         return own
+
+    def prepared(self, pipeline: "DiffusionPipeline", given: dict[str, Any]) -> dict[str, Any]:
+        """Arguments whose ``latents`` arrive at the first step as the given ones are."""
+        return given
+
+    def run(self, pipeline: "DiffusionPipeline", given: dict[str, Any]) -> Tensor:
+        """The stock call with these arguments: what it returns as latents, whole."""
+        return pipeline(**self.prepared(pipeline, given)).frames
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
@@ -256,14 +280,18 @@ class Family:
     def frames(
         self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings
     ) -> "np.ndarray[Any, Any]":
-        """One clip (batch of 1) as uint8 frames [F, H, W, 3].
+        """One clip (batch of 1) as uint8 frames [F, H, W, 3], at the size of ``call``.
 
         ItemError ``numeric`` where the decoder gives values that are no numbers.
         """
-        video = self.decode(pipeline, clip, call)
+        video = self.decode(pipeline, clip, self.native(pipeline, call))
         if not torch.isfinite(video).all():
             raise ItemError("numeric", "the decoder produced values that are no numbers")
-        return self.to_bytes(pipeline.video_processor.postprocess_video(video, output_type="np")[0])
+        unit = pipeline.video_processor.postprocess_video(video, output_type="np")[0]
+        frames, size = self.to_bytes(unit), (call.width, call.height)
+        if frames.shape[1:3] == size[::-1]:
+            return frames
+        return np.stack([np.asarray(fit(Image.fromarray(frame), size)) for frame in frames])
 
     def to_bytes(self, unit: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
         """Frames in 0..1 as uint8."""

@@ -1,6 +1,7 @@
 """The pipelines that diffusers ships, and the embedded preview."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from epa_core.families.base import CallSettings, Family, call_default, dtype_kep
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
-_NEGATIVE_PROMPT: Mapping[str, Any] = MappingProxyType({"negative_prompt": ""})
+NEGATIVE_PROMPT: Mapping[str, Any] = MappingProxyType({"negative_prompt": ""})
 
 
 class Preview(Family):
@@ -36,10 +37,16 @@ class Preview(Family):
         return MODELS["preview"].area
 
 
+class SkyReels(Family):
+    """SkyReels-V2 in the layout of Wan 2.1. No batches, for the same reason."""
+
+    per_painting = NEGATIVE_PROMPT
+
+
 class Wan(Family):
     """Wan 2.1 and 2.2 A14B. No batches: the call repeats a list of images once too often."""
 
-    per_painting = _NEGATIVE_PROMPT
+    per_painting = NEGATIVE_PROMPT
 
     def variant(self, pipeline: "DiffusionPipeline") -> Family:
         """2.2 TI2V-5B keeps a clean first frame."""
@@ -102,7 +109,7 @@ class StableVideoDiffusion(UNetVideo):
 class AnimateDiff(UNetVideo):
     """Stable Diffusion with a motion module."""
 
-    per_painting = _NEGATIVE_PROMPT
+    per_painting = NEGATIVE_PROMPT
 
     def area(self, pipeline: "DiffusionPipeline") -> int:
         """Of the UNet's sample size."""
@@ -138,7 +145,7 @@ class CogVideoX(Family):
     frame_axis = 0
     batches = True
     casts_latents = False
-    per_painting = _NEGATIVE_PROMPT
+    per_painting = NEGATIVE_PROMPT
 
     def _padding(self, pipeline: "DiffusionPipeline", call: CallSettings) -> int:
         patch = pipeline.transformer.config.patch_size_t or 1
@@ -156,20 +163,19 @@ class CogVideoX(Family):
         config, factor = pipeline.transformer.config, pipeline.vae_scale_factor_spatial
         return int(config.sample_height * factor), int(config.sample_width * factor)
 
+    def native(self, pipeline: "DiffusionPipeline", call: CallSettings) -> CallSettings:
+        """Learned positions (1.0) are for one size only: the painting is squeezed to it."""
+        if not pipeline.transformer.config.use_learned_positional_embeddings:
+            return call
+        height, width = self._sample_size(pipeline)
+        return replace(call, height=height, width=width)
+
     def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that the transformer has positions for that size: learned ones are for one only."""
+        """Also that the transformer has positions for that size (1.5)."""
         super().check(pipeline, call)
         height, width = self._sample_size(pipeline)
-        config = pipeline.transformer.config
-        if config.use_learned_positional_embeddings and (call.height, call.width) != (
-            height,
-            width,
-        ):
-            raise UnsupportedError(
-                f"the size is {call.height}x{call.width}; this CogVideoX has learned positions "
-                f"for {height}x{width} only (1.5 takes other sizes)."
-            )
-        if config.patch_size_t and (call.height > height or call.width > width):
+        limited = pipeline.transformer.config.patch_size_t
+        if limited and (call.height > height or call.width > width):
             raise UnsupportedError(
                 f"the size is {call.height}x{call.width}; this CogVideoX has positions for "
                 f"{height}x{width} at most."
@@ -187,65 +193,10 @@ class CogVideoX(Family):
         return pipeline.decode_latents(z[:, self._padding(pipeline, call) :])
 
 
-class LTX(Family):
-    """Packed tokens; frame 0 is the clean condition, never stepped, and comes with ``latents=``."""
-
-    batches = True
-    per_painting = _NEGATIVE_PROMPT
-
-    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
-        """The VAE's factor."""
-        return int(pipeline.vae_spatial_compression_ratio)
-
-    def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
-        """The VAE's factor in time."""
-        return int(pipeline.vae_temporal_compression_ratio)
-
-    def to_step(self, clips: Tensor) -> Tensor:
-        """All frames but the first."""
-        return clips[:, :, 1:]
-
-    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
-        """The clean first frame, then ``x``."""
-        return torch.cat([clips[:, :, :1], x], dim=2)
-
-    def _patches(self, pipeline: "DiffusionPipeline") -> tuple[int, int]:
-        return pipeline.transformer_spatial_patch_size, pipeline.transformer_temporal_patch_size
-
-    def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
-        """Tokens [B, S, C]."""
-        return pipeline._pack_latents(self.from_step(x, clips), *self._patches(pipeline))
-
-    def unpack(self, pipeline: "DiffusionPipeline", latents: Tensor, call: CallSettings) -> Tensor:
-        """Tokens back to [B, C, F, h, w]."""
-        ratio = pipeline.vae_spatial_compression_ratio
-        frames = (call.num_frames - 1) // pipeline.vae_temporal_compression_ratio + 1
-        size = (frames, call.height // ratio, call.width // ratio)
-        return pipeline._unpack_latents(latents, *size, *self._patches(pipeline))
-
-    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
-        """At the decoder's own noise level, if it has one; all clips get the same noise."""
-        vae = pipeline.vae
-        z = pipeline._denormalize_latents(
-            clip.to(pipeline._execution_device),
-            vae.latents_mean,
-            vae.latents_std,
-            vae.config.scaling_factor,
-        ).to(vae.dtype)
-        if not vae.config.timestep_conditioning:
-            return vae.decode(z, None, return_dict=False)[0]
-        time = float(call.options.get("decode_timestep", 0.0))
-        scale = call.options.get("decode_noise_scale")
-        scale = time if scale is None else float(scale)
-        noise = torch.randn(z.shape, generator=torch.Generator().manual_seed(0)).to(z)
-        timestep = torch.tensor([time], device=z.device, dtype=z.dtype)
-        return vae.decode((1 - scale) * z + scale * noise, timestep, return_dict=False)[0]
-
-
 class I2VGenXL(UNetVideo):
     """Folds frames into the batch around ``step``; its condition draws from the global RNG."""
 
-    per_painting = _NEGATIVE_PROMPT
+    per_painting = NEGATIVE_PROMPT
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings

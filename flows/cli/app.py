@@ -12,7 +12,17 @@ from shlex import quote
 
 import typer
 
-from flows.cli import catalog, collection, deploy, export, maintenance, released, run, single
+from flows.cli import (
+    catalog,
+    collection,
+    deploy,
+    export,
+    maintenance,
+    models,
+    released,
+    run,
+    single,
+)
 
 app = typer.Typer(
     name="epa",
@@ -31,6 +41,7 @@ export.register(app)
 maintenance.register(app)
 deploy.register(app)
 app.add_typer(catalog.app, name="catalog")
+app.add_typer(models.app, name="models")
 
 
 def main() -> None:

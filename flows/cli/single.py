@@ -1,4 +1,4 @@
-"""Commands beside collections: awaken one painting, list the models."""
+"""The command beside collections: awaken one painting."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ class DType(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add this module's commands to the command line."""
     app.command()(awaken)
-    app.command()(models)
 
 
 def awaken(
@@ -131,12 +130,3 @@ def _needed(value: Value | None, name: str) -> Value:
             f"{name} is missing; without --config, IMAGE, --output and --prompt are needed"
         )
     return value
-
-
-def models(
-    name: Annotated[str | None, typer.Argument(help="one model, in full")] = None,
-) -> None:
-    """List the models and proxies, with licence, memory and size."""
-    from flows.single import print_models
-
-    print_models(name)

@@ -1,13 +1,13 @@
 """The whole method on real pipelines at tiny size."""
 
 import functools
-import inspect
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny_pipelines import BUILDERS, build, ltx, picture
+from family_calls import SEED, stock_call, tiny_of
+from tiny_pipelines import build, ltx, picture
 
 from epa_core.awakening import (
     CallSettings,
@@ -19,58 +19,8 @@ from epa_core.awakening import (
     static_latents,
 )
 from epa_core.errors import UnsupportedError
-from epa_core.families import family_of
-from epa_core.seam import Window, WindowedScheduler, exchange, using
 
-FAMILIES = list(BUILDERS)
-BATCHING = ["cogvideox", "ltx", "svd", "preview"]
 SHORT = EPASettings(num_inference_steps=4, p=0.5, levels="native")
-SEED = 3
-
-
-@functools.cache
-def tiny_of(name):
-    return build(name)
-
-
-def stock_call(tiny, **more):
-    """What a user of diffusers would write."""
-    call = tiny.call
-    given = {"height": call.height, "width": call.width, "num_frames": call.num_frames}
-    family = family_of(tiny.pipeline)
-    if call.guidance_scale is not None:
-        given[family.guidance_argument] = call.guidance_scale
-    if "prompt_embeds" not in call.options and family.takes_prompt:
-        given["prompt"] = "waves"
-    image = {"image": picture(1)}
-    if "conditioning_frames" in inspect.signature(type(tiny.pipeline).__call__).parameters:
-        image = {"conditioning_frames": [picture(1)], "controlnet_frame_indices": [0]}
-    with torch.random.fork_rng():
-        torch.manual_seed(SEED)  # some pipelines draw from the global generator too
-        return tiny.pipeline(
-            generator=torch.Generator().manual_seed(SEED),
-            num_inference_steps=SHORT.num_inference_steps,
-            **image,
-            **given,
-            **call.options,
-            **more,
-        ).frames
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_baseline_is_the_stock_call_bit_for_bit(name):
-    tiny = tiny_of(name)
-    family = family_of(tiny.pipeline)
-    settings = EPASettings(variant="baseline", num_inference_steps=SHORT.num_inference_steps)
-    final = animate_latents(
-        tiny.pipeline, [picture(1)], ["waves"], [SEED], None, None, settings, tiny.call
-    )
-    stock = stock_call(tiny, output_type="latent")
-    assert torch.equal(final[0], family.unpack(tiny.pipeline, stock, tiny.call)[0])
-    (frames,) = decode_latents(tiny.pipeline, final, tiny.call)
-    unit = stock_call(tiny, output_type="np")[0]
-    whole = np.floor if name == "animate_anything" else np.round  # as its released code writes
-    assert np.array_equal(frames, whole(unit * 255).astype(np.uint8))
 
 
 def test_denoising_decoder_of_ltx_decodes_as_the_stock_call():
@@ -80,47 +30,10 @@ def test_denoising_decoder_of_ltx_decodes_as_the_stock_call():
         tiny.pipeline, [picture(1)], ["waves"], [SEED], None, None, settings, tiny.call
     )
     (frames,) = decode_latents(tiny.pipeline, final, tiny.call)
-    unit = stock_call(tiny, output_type="np")[0]
+    unit = stock_call(tiny, SHORT.num_inference_steps, output_type="np")[0]
     assert np.array_equal(frames, (unit * 255).round().astype(np.uint8))
     noisy = replace(tiny.call, options={**tiny.call.options, "decode_timestep": 0.05})
     assert not np.array_equal(decode_latents(tiny.pipeline, final, noisy)[0], frames)
-
-
-# PIA draws its start sample and then its condition from one generator, so ``latents=`` alone
-# changes its condition. The solvers of Wan and AnimateAnything look back at earlier steps, so they
-# are exact from step 0 only.
-RESTARTS = [
-    (name, first)
-    for name in FAMILIES
-    for first in (0, 2)
-    if name != "pia" and not (first and name.startswith(("wan", "animate")))
-]
-
-
-@pytest.mark.parametrize(("name", "first"), RESTARTS)
-def test_cut_schedule_on_the_stock_sample_gives_the_stock_latents(name, first):
-    """The sample that the stock call has at a step, handed back as ``latents=`` from there on."""
-    tiny = tiny_of(name)
-    pipeline, family = tiny.pipeline, family_of(tiny.pipeline)
-    own, seen = pipeline.scheduler, []
-    recorder = exchange(own, WindowedScheduler, Window())
-    recorder.__class__ = type("Recorder", (type(own),), {"step": recording(type(own), seen)})
-    with using(pipeline, recorder):
-        stock = stock_call(tiny, output_type="latent")
-    clips = family.unpack(pipeline, stock, tiny.call)
-    packed = family.pack(pipeline, seen[first], clips)
-    with using(pipeline, exchange(own, WindowedScheduler, Window(first))):
-        again = stock_call(tiny, output_type="latent", latents=packed)
-    assert torch.equal(again, stock)
-
-
-def recording(scheduler, seen):
-    @functools.wraps(scheduler.step)
-    def step(self, model_output, timestep, sample, *args, **kwargs):
-        seen.append(sample.clone())
-        return scheduler.step(self, model_output, timestep, sample, *args, **kwargs)
-
-    return step
 
 
 @functools.cache
@@ -138,49 +51,12 @@ def finals(name, real, proxy, settings=SHORT):
     )[0]
 
 
-@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "preview"])
-def test_proxy_changes_the_video(name):
-    """At a first step without signal it would not."""
-    real, proxy = both_paths(name)
-    change = (finals(name, real, proxy) - finals(name, real, real)).abs().max()
-    assert float(change) > 0.01
-
-
-def test_proxy_changes_the_preview():
-    real, proxy = both_paths("preview")
-    assert not torch.equal(finals("preview", real, proxy), finals("preview", real, real))
-
-
 @pytest.mark.parametrize("name", ["cogvideox", "ltx"])
 def test_without_signal_at_t0_the_proxy_is_lost(name):
     """Why t0 is a noise level: on top of these schedules the fused latent is multiplied by 0."""
     real, proxy = both_paths(name)
     top = EPASettings(num_inference_steps=4, kappa0=1e6)
     assert torch.equal(finals(name, real, proxy, top), finals(name, real, real, top))
-
-
-@pytest.mark.parametrize("name", BATCHING)
-def test_a_batch_of_two_is_two_singles(name):
-    tiny = tiny_of(name)
-    images, prompts, seeds = [picture(1), picture(2)], ["water", "smoke"], [1, 2]
-    run = functools.partial(distill_latents, tiny.pipeline)
-    together = run(images, prompts, seeds, SHORT, tiny.call)
-    alone = [run([images[i]], [prompts[i]], [seeds[i]], SHORT, tiny.call)[0] for i in (0, 1)]
-    finish = functools.partial(animate_latents, tiny.pipeline)
-    finished = finish(images, prompts, seeds, alone, alone[::-1], SHORT, tiny.call)
-    for i in (0, 1):
-        same(name, together[i], alone[i])
-        (final,) = finish(
-            [images[i]], [prompts[i]], [seeds[i]], [alone[i]], [alone[1 - i]], SHORT, tiny.call
-        )
-        same(name, finished[i], final)
-
-
-def same(name, one, other):
-    if name == "preview":  # elementwise throughout, so nothing is rounded differently
-        assert torch.equal(one, other)
-    else:
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["i2vgenxl", "svd", "preview"])

@@ -34,7 +34,8 @@ TOLERANCE = {"wan21": 0.005, "wan22_5b": 0.005}
 def test_probability_flow_from_t0(name, kappa0):
     """z = mu + tau / sqrt(a^2 tau^2 + s^2) (x - a mu), x being the fused latent noised to t0."""
     tiny = build(name)
-    plant(name, tiny.pipeline)
+    assert tiny.oracle is not None
+    plant(tiny.oracle, tiny.pipeline)
     family, call = family_of(tiny.pipeline), tiny.call
     settings = EPASettings(variant="V", num_inference_steps=STEPS, kappa0=kappa0)
     runner = runner_of(tiny.pipeline, call, STEPS)

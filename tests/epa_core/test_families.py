@@ -1,12 +1,18 @@
-"""Each family's layouts, normalisation and decoding against the pipeline's own."""
+"""The common tests of every family, against the pipeline's own behaviour.
+
+A new family is one entry in ``tiny_pipelines.BUILDERS``.
+"""
 
 import functools
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from family_calls import SEED, closed_form, distilled, painting, planted, stock_call, tiny_of
+from gaussian_oracle import MU
 from tiny_pipelines import BUILDERS, build, cogvideox, picture
 
 from epa_core.awakening import (
@@ -14,18 +20,160 @@ from epa_core.awakening import (
     EPASettings,
     animate_latents,
     decode_latents,
+    distill_latents,
     static_latents,
 )
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of, register
 from epa_core.families.base import call_default, denormalise, normalise
+from epa_core.model_cards.refused import REFUSED
+from epa_core.seam import Window, WindowedScheduler, exchange, using
 
 FAMILIES = list(BUILDERS)
+#: The preview has an oracle of its own, the paper's model recorded numbers.
+ORACLES = [name for name in FAMILIES if tiny_of(name).oracle is not None]
+BATCHING = [name for name in FAMILIES if family_of(tiny_of(name).pipeline).batches]
+STEPS = 4
+SHORT = EPASettings(num_inference_steps=STEPS, p=0.5, levels="native")
+BASELINE = EPASettings("baseline", num_inference_steps=STEPS)
+LEVELS = pytest.mark.parametrize("levels_", ["native", "matched"])
+
+
+def animated(tiny, real, proxy, settings, seed=SEED):
+    (final,) = animate_latents(
+        tiny.pipeline, [painting(tiny)], ["waves"], [seed], real, proxy, settings, tiny.call
+    )
+    return final
+
+
+# -- EPA off is the stock call
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_baseline_is_the_stock_call_bit_for_bit(name):
+    tiny = tiny_of(name)
+    family = family_of(tiny.pipeline)
+    final = animated(tiny, None, None, BASELINE)
+    stock = family.unpack(tiny.pipeline, stock_call(tiny, STEPS, output_type="latent"), tiny.call)[
+        0
+    ]
+    kept = final[:, -stock.shape[1] :] if tiny.dropped else final
+    assert torch.equal(kept, stock)
+    (frames,) = decode_latents(tiny.pipeline, [final], tiny.call)
+    unit = stock_call(tiny, STEPS, output_type="np")[0] * 255
+    expected = (np.floor if tiny.whole else np.round)(unit).astype(np.uint8)
+    assert frames.shape == expected.shape
+    assert np.abs(frames.astype(int) - expected).max() <= (tiny.rounding > 0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_cut_schedule_on_the_stock_sample_gives_the_stock_latents(name):
+    """The sample that the stock call has at a step, handed back as ``latents=`` from there on."""
+    tiny = tiny_of(name)
+    pipeline, family = tiny.pipeline, family_of(tiny.pipeline)
+    own, seen = pipeline.scheduler, []
+    recorder = exchange(own, WindowedScheduler, Window())
+    recorder.__class__ = type("Recorder", (type(own),), {"step": recording(type(own), seen)})
+    with using(pipeline, recorder):
+        stock = stock_call(tiny, STEPS, output_type="latent")
+    clips = family.unpack(pipeline, stock, tiny.call)
+    for first in tiny.restarts:
+        packed = family.pack(pipeline, seen[first], clips)
+        given = {"image": painting(tiny), "height": tiny.call.height, "width": tiny.call.width}
+        given |= {"num_frames": tiny.call.num_frames, "latents": packed}
+        with using(pipeline, exchange(own, WindowedScheduler, Window(first))):
+            latents = family.prepared(pipeline, given)["latents"]
+            again = stock_call(tiny, STEPS, output_type="latent", latents=latents)
+        if tiny.rounding:
+            torch.testing.assert_close(again, stock, rtol=0, atol=tiny.rounding)
+        else:
+            assert torch.equal(again, stock)
+
+
+def recording(scheduler, seen):
+    @functools.wraps(scheduler.step)
+    def step(self, model_output, timestep, sample, *args, **kwargs):
+        seen.append(sample.clone())
+        return scheduler.step(self, model_output, timestep, sample, *args, **kwargs)
+
+    return step
+
+
+# -- distillation
+
+
+@LEVELS
+@pytest.mark.parametrize("name", ORACLES)
+def test_a_planted_gaussian_is_distilled_as_its_closed_form_says(name, levels_):
+    tiny, settings = planted(name), EPASettings(levels=levels_)
+    static, expected = closed_form(tiny, settings)
+    refined = distilled(tiny, settings)
+    assert refined.dtype == torch.float32
+    torch.testing.assert_close(refined, expected, rtol=0, atol=1e-5)
+    # The oracle must have moved the clip, or it would prove nothing.
+    to_step = family_of(tiny.pipeline).to_step
+    before, after = ((to_step(clip[None]) - MU).square().mean() for clip in (static, refined))
+    assert after < before / 2
+
+
+@LEVELS
+@pytest.mark.parametrize("name", ORACLES)
+def test_resumed_midway_gives_the_same_bits(name, levels_):
+    tiny = tiny_of(name)
+    settings = EPASettings(num_inference_steps=20, p=0.15, levels=levels_)  # 4 updates
+    states = []
+    whole = distilled(tiny, settings, on_update=lambda first, state: states.append(state))
+    assert torch.equal(whole, distilled(tiny, settings, resume={0: states[1]}))
+
+
+# -- what the proxy does
 
 
 @functools.cache
-def tiny_of(name):
-    return build(name)
+def both_paths(name):
+    tiny = tiny_of(name)
+    images = [painting(tiny, 1), painting(tiny, 2)]
+    return distill_latents(tiny.pipeline, images, ["", ""], [1, 2], SHORT, tiny.call)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_proxy_changes_the_video(name):
+    """At a first step without signal it would not."""
+    tiny = tiny_of(name)
+    real, proxy = both_paths(name)
+    with_proxy, without = (animated(tiny, [real], [other], SHORT) for other in (proxy, real))
+    # The preview's exact denoiser forgets what it started from.
+    assert float((with_proxy - without).abs().max()) > (0.01 if name != "preview" else 0)
+
+
+# -- batches
+
+
+@pytest.mark.parametrize("name", BATCHING)
+def test_a_batch_of_two_is_two_singles(name):
+    tiny = tiny_of(name)
+    images, prompts, seeds = [painting(tiny, 1), painting(tiny, 2)], ["water", "smoke"], [1, 2]
+    run = functools.partial(distill_latents, tiny.pipeline)
+    together = run(images, prompts, seeds, SHORT, tiny.call)
+    alone = [run([images[i]], [prompts[i]], [seeds[i]], SHORT, tiny.call)[0] for i in (0, 1)]
+    finish = functools.partial(animate_latents, tiny.pipeline)
+    finished = finish(images, prompts, seeds, alone, alone[::-1], SHORT, tiny.call)
+    for i in (0, 1):
+        same(name, together[i], alone[i])
+        (final,) = finish(
+            [images[i]], [prompts[i]], [seeds[i]], [alone[i]], [alone[1 - i]], SHORT, tiny.call
+        )
+        same(name, finished[i], final)
+
+
+def same(name, one, other):
+    if name == "preview":  # elementwise throughout, so nothing is rounded differently
+        assert torch.equal(one, other)
+    else:
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+# -- latents and frames
 
 
 def as_frames(pipeline, video):
@@ -33,27 +181,33 @@ def as_frames(pipeline, video):
     return (unit * 255).round().astype(np.uint8)
 
 
-def round_trip(name, pipeline, pixels, frames):
+def round_trip(tiny, pixels):
     """The VAE alone on the still clip, as the documentation of each VAE uses it."""
-    vae = pipeline.vae
-    if name in ("svd", "i2vgenxl", "sparsectrl", "pia", "animate_anything"):
+    vae, family, frames = tiny.pipeline.vae, family_of(tiny.pipeline), tiny.call.num_frames
+    if not family.video_vae:
         z = vae.encode(pixels).latent_dist.mode().repeat(frames, 1, 1, 1)
-        extra = {"num_frames": frames} if name == "svd" else {}
+        parameters = inspect.signature(vae.decode).parameters
+        extra = {"num_frames": frames} if "num_frames" in parameters else {}
         return vae.decode(z, **extra).sample[None].transpose(1, 2)
-    still = pixels.unsqueeze(2).repeat(1, 1, frames, 1, 1)
-    return vae.decode(vae.encode(still).latent_dist.mode()).sample
+    padded = family.encoded_frames(tiny.pipeline, tiny.call)
+    still = pixels.unsqueeze(2).repeat(1, 1, padded, 1, 1)
+    z = vae.encode(still).latent_dist.mode()
+    if padded != frames:
+        z = z[:, :, (padded - frames) // tiny.pipeline.vae_scale_factor_temporal :]
+    return vae.decode(z).sample[:, :, tiny.dropped :]
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_static_latents_decode_to_the_vaes_own_round_trip(name):
     tiny = tiny_of(name)
     pipeline, call = tiny.pipeline, tiny.call
-    static = static_latents(pipeline, [picture(1)], call)
+    static = static_latents(pipeline, [painting(tiny)], call)
     (frames,) = decode_latents(pipeline, static, call)
-    pixels = family_of(pipeline).pixels(pipeline, picture(1), call)
+    pixels = family_of(pipeline).pixels(pipeline, painting(tiny), call)
     with torch.no_grad():
-        expected = as_frames(pipeline, round_trip(name, pipeline, pixels, call.num_frames))
-    assert frames.shape == expected.shape == (call.num_frames, call.height, call.width, 3)
+        expected = as_frames(pipeline, round_trip(tiny, pixels))
+    assert expected.shape == (call.num_frames - tiny.dropped, call.height, call.width, 3)
+    assert frames.shape == expected.shape
     assert np.abs(frames.astype(int) - expected).max() <= 1  # a rounding apart
 
 
@@ -61,23 +215,23 @@ def test_static_latents_decode_to_the_vaes_own_round_trip(name):
 def test_static_latents_are_normalised(name):
     tiny = tiny_of(name)
     pipeline, call = tiny.pipeline, tiny.call
-    family = family_of(pipeline)
-    (static,) = static_latents(pipeline, [picture(1)], call)
+    family, vae = family_of(pipeline), pipeline.vae
+    (static,) = static_latents(pipeline, [painting(tiny)], call)
     assert static.dtype == torch.float32
     assert static.device.type == "cpu"
-    pixels = family.pixels(pipeline, picture(1), call)
+    pixels = family.pixels(pipeline, painting(tiny), call)
     with torch.no_grad():
         if family.video_vae:
-            pixels = pixels.unsqueeze(2).repeat(1, 1, call.num_frames, 1, 1)
-        raw = pipeline.vae.encode(pixels).latent_dist.mode()
+            frames = family.encoded_frames(pipeline, call)
+            pixels = pixels.unsqueeze(2).repeat(1, 1, frames, 1, 1)
+        raw = vae.encode(pixels).latent_dist.mode()
     first_raw = raw[0] if raw.ndim == 4 else raw[0, :, 0]
-    config = pipeline.vae.config
-    if name.startswith("wan"):
-        mean, std = torch.tensor(config.latents_mean), torch.tensor(config.latents_std)
-    elif name == "ltx":
-        mean, std = pipeline.vae.latents_mean, pipeline.vae.latents_std
+    if vae.config.get("latents_mean") is not None:
+        mean, std = torch.tensor(vae.config.latents_mean), torch.tensor(vae.config.latents_std)
+    elif torch.is_tensor(getattr(vae, "latents_mean", None)):
+        mean, std = vae.latents_mean, vae.latents_std
     else:
-        mean, std = torch.zeros(len(first_raw)), 1 / config["scaling_factor"]
+        mean, std = torch.zeros(len(first_raw)), 1 / vae.config["scaling_factor"]
     expected = ((first_raw.movedim(0, -1) - mean) / std).movedim(-1, 0)
     torch.testing.assert_close(static.select(family.frame_axis, 0), expected)
 
@@ -94,8 +248,12 @@ def test_normalisation_is_undone(name):
 def test_step_layout_is_undone(name):
     tiny = tiny_of(name)
     family = family_of(tiny.pipeline)
-    clips = torch.stack(static_latents(tiny.pipeline, [picture(1), picture(2)], tiny.call))
+    pictures = [painting(tiny, 1), painting(tiny, 2)]
+    clips = torch.stack(static_latents(tiny.pipeline, pictures, tiny.call))
     assert torch.equal(family.from_step(family.to_step(clips), clips), clips)
+
+
+# -- single families
 
 
 def test_cogvideox_15_pads_its_latent_frames():
@@ -107,6 +265,86 @@ def test_cogvideox_15_pads_its_latent_frames():
     assert frames.shape == (9, 32, 32, 3)
 
 
+@pytest.mark.parametrize(("name", "native"), [("cogvideox", (32, 32)), ("hunyuan15", (16, 12))])
+def test_where_sizes_are_given_the_painting_is_squeezed_and_the_video_stretched_back(name, native):
+    tiny = tiny_of(name)
+    pipeline, family = tiny.pipeline, family_of(tiny.pipeline)
+    call = replace(tiny.call, height=48, width=32)
+    computed = family.native(pipeline, call)
+    assert (computed.height, computed.width) == native
+    wide = picture(1).resize((32, 48))
+    baseline, variant = BASELINE, replace(SHORT, variant="V")
+    for settings in (baseline, variant):
+        real = None
+        if settings.distils:
+            real = distill_latents(pipeline, [wide], ["a"], [1], settings, call)
+        latents = animate_latents(pipeline, [wide], ["a"], [1], real, None, settings, call)
+        (frames,) = decode_latents(pipeline, latents, call)
+        (small,) = decode_latents(pipeline, latents, computed)
+        assert frames.shape == (call.num_frames, 48, 32, 3)
+        assert small.shape == (call.num_frames, *native, 3)
+
+
+@pytest.mark.parametrize("name", ["hunyuan", "hunyuan15", "motif"])
+def test_guidance_reaches_families_that_have_another_name_for_it(name):
+    tiny = tiny_of(name)
+    guider = getattr(tiny.pipeline, "guider", None)
+    weak, strong = (
+        animate_latents(
+            *(tiny.pipeline, [painting(tiny)], ["a"], [1], None, None, BASELINE),
+            replace(tiny.call, guidance_scale=scale),
+        )[0]
+        for scale in (1.5, 6.0)
+    )
+    assert not torch.allclose(weak, strong)
+    assert getattr(tiny.pipeline, "guider", None) is guider
+
+
+def test_true_guidance_has_a_negative_prompt_without_which_it_would_be_off():
+    family = family_of(tiny_of("hunyuan").pipeline)
+    asked = family.arguments([picture(1)], ["a"], CallSettings(32, 32, 9, 6.0))
+    assert (asked["true_cfg_scale"], asked["negative_prompt"]) == (6.0, "")
+    assert "negative_prompt" not in family.arguments([picture(1)], ["a"], CallSettings(32, 32, 9))
+
+
+def test_few_step_weights_and_too_short_videos_are_refused():
+    tiny = build("hunyuan15")
+    tiny.pipeline.transformer.register_to_config(use_meanflow=True)
+    with pytest.raises(UnsupportedError, match="step-distilled"):
+        static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
+    tiny = tiny_of("kandinsky5")
+    with pytest.raises(UnsupportedError, match="num_frames is 9; Kandinsky 5 takes 17 or more"):
+        static_latents(tiny.pipeline, [painting(tiny)], replace(tiny.call, num_frames=9))
+
+
+def test_kandinsky_is_given_the_condition_channels_its_own_call_makes():
+    tiny, seen = tiny_of("kandinsky5"), []
+
+    def keep(module, args, kwargs):
+        seen.append(kwargs["hidden_states"])
+
+    hook = tiny.pipeline.transformer.register_forward_pre_hook(keep, with_kwargs=True)
+    stock_call(tiny, 1, output_type="latent")
+    hook.remove()
+    family = family_of(tiny.pipeline)
+    clips = torch.stack(static_latents(tiny.pipeline, [painting(tiny)], tiny.call))
+    packed = family.pack(tiny.pipeline, family.to_step(clips), clips)
+    assert packed.shape == seen[0].shape
+    assert torch.equal(packed[..., 4:], seen[0][..., 4:])
+
+
+def test_ltx2_sees_the_painting_recompressed_as_its_call_does():
+    tiny = tiny_of("ltx2")
+    family, plain = family_of(tiny.pipeline), replace(tiny.call, options={"image_crf": 0})
+    own, untouched = (
+        family.pixels(tiny.pipeline, painting(tiny), call) for call in (tiny.call, plain)
+    )
+    assert not torch.equal(own, untouched)
+    (clip,) = static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
+    (stock,) = family.unpack(tiny.pipeline, stock_call(tiny, 2, output_type="latent"), tiny.call)
+    torch.testing.assert_close(clip[:, 0], stock[:, 0], rtol=0, atol=1e-4)
+
+
 def test_subclasses_use_their_base_family():
     pipeline = tiny_of("ltx").pipeline
     derived = type("MyLTX", (type(pipeline),), {})
@@ -116,6 +354,14 @@ def test_subclasses_use_their_base_family():
 
 class Unheard(DiffusionPipeline):
     """A pipeline nobody registered."""
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_class_that_is_not_driven_is_refused_with_the_reason(name):
+    assert inspect.isclass(getattr(__import__("diffusers"), name))
+    pipeline = type(name, (DiffusionPipeline,), {})()
+    with pytest.raises(UnsupportedError, match=f"{name} cannot be driven, because it"):
+        family_of(pipeline)
 
 
 def test_unknown_class_is_refused_by_name_until_registered():
@@ -151,7 +397,8 @@ def test_defaults_are_known(name):
     assert family.area(pipeline) > 0
     assert family.num_frames(pipeline) > 1
     parameters = inspect.signature(type(pipeline).__call__).parameters
-    assert family.guidance_argument in parameters
+    assert family.guidance_argument in parameters or hasattr(pipeline, "guider")
+    assert family.frames_argument in parameters
     assert family.image_argument in parameters
     assert family.takes_prompt == ("prompt" in parameters)
     assert call_default(pipeline, "no_such_argument") is None

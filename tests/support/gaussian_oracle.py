@@ -7,10 +7,12 @@ guidance, layouts, parameterisation and w(t) are right.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from diffusers import UniPCMultistepScheduler
 from torch import Tensor
 
 from epa_core.distill import VSDSScheduler
@@ -18,14 +20,22 @@ from epa_core.noise_levels import NoiseLevel, levels, prediction_type
 
 MU, TAU = 0.7, 0.4
 
-# Axis and number of the channels that hold the noised sample, before the condition's.
-_SAMPLE_CHANNELS = {
-    "svd": (2, 4),
-    "cogvideox": (2, 4),
-    "wan21": (1, 16),
-    "wan22": (1, 16),
-    "pia": (1, 4),
-}
+Output = Literal["epsilon", "v_prediction", "flow"]
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """What a network is given and has to answer.
+
+    ``channels``: axis and number of those that hold the noised sample, before the condition's
+    (None: all). ``told``: whether its timestep says the level by alpha_bar, sigma / 1000 or EDM's
+    log sigma / 4. ``answer``: a tuple, an output with a ``sample``, or a tuple with sound.
+    """
+
+    output: Output
+    channels: tuple[int, int] | None = None
+    told: Literal["usual", "edm"] = "usual"
+    answer: Literal["tuple", "sample", "sound"] = "tuple"
 
 
 def posterior_mean(
@@ -52,22 +62,23 @@ def predicted(
     return z
 
 
-def plant(name: str, pipeline: Any) -> None:
-    """Replace the denoiser(s) of the tiny pipeline ``name``, told the noise by its timestep."""
+def plant(oracle: Oracle, pipeline: Any) -> None:
+    """Replace the denoiser(s) of a tiny pipeline, told the noise by its timestep."""
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         x = kwargs.get("hidden_states", args[0] if args else None)
         t = kwargs.get("timestep", args[1] if len(args) > 1 else None)
-        a, s = _level(name, pipeline, float(torch.as_tensor(t).max()))
-        if name in _SAMPLE_CHANNELS:
-            x = x.narrow(_SAMPLE_CHANNELS[name][0], 0, _SAMPLE_CHANNELS[name][1])
-        if name == "svd":
+        a, s = _level(oracle, pipeline, float(torch.as_tensor(t).max()))
+        if oracle.channels is not None:
+            axis, count = oracle.channels
+            x = x.narrow(axis, 0, count)
+        if oracle.told == "edm":
             x = x * math.hypot(1, s)  # Euler schedulers feed x / sqrt(1 + sigma^2)
-        if name in ("svd", "cogvideox", "i2vgenxl"):
-            return (exact_output("v_prediction", x, a, s),)
-        if name in ("sparsectrl", "pia"):
-            return SimpleNamespace(sample=exact_output("epsilon", x, a, s))
-        return (exact_output("flow", x, a, s),)
+        answer = exact_output(oracle.output, x, a, s)
+        if oracle.answer == "sample":
+            return SimpleNamespace(sample=answer)
+        sound = kwargs.get("audio_hidden_states")
+        return (answer, torch.zeros_like(sound)) if oracle.answer == "sound" else (answer,)
 
     for attribute in ("transformer", "transformer_2", "unet"):
         network = getattr(pipeline, attribute, None)
@@ -103,14 +114,14 @@ def exact_output(kind: str, x: Tensor, a: float, s: float) -> Tensor:
     return answers[kind].float()
 
 
-def _level(name: str, pipeline: Any, t: float) -> tuple[float, float]:
+def _level(oracle: Oracle, pipeline: Any, t: float) -> tuple[float, float]:
     scheduler = pipeline.scheduler
-    if name == "svd":
+    if oracle.told == "edm":
         return 1.0, math.exp(4 * t)
-    if name in ("cogvideox", "i2vgenxl", "sparsectrl", "pia"):
+    if oracle.output != "flow":
         alpha_bar = float(scheduler.alphas_cumprod[int(t)])
         return math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar)
-    if name.startswith("wan") and isinstance(scheduler, VSDSScheduler):
-        # UniPC rounds the timesteps it tells the network; its sigmas are exact.
+    if isinstance(scheduler, VSDSScheduler) and isinstance(scheduler, UniPCMultistepScheduler):
+        # It rounds the timesteps it tells the network; its sigmas are exact.
         t = 1000 * float(scheduler.sigmas[scheduler.epa_run.done])
     return 1 - t / 1000, t / 1000

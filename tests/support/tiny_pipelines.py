@@ -7,100 +7,33 @@ are not trivial, so that a forgotten normalisation shows.
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import diffusers
-import numpy as np
 import torch
-from diffusers.utils import logging as diffusers_logging
-from PIL import Image
+from gaussian_oracle import Oracle
 from tiny_animate_anything import WIDTH, write_released_checkpoint
-from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModelWithProjection
+from tiny_parts import (
+    Tiny,
+    built,
+    call_of,
+    clip_processor,
+    clip_vision,
+    image_vae,
+    noise,
+    picture,
+    text,
+)
+from tiny_transformers import BUILDERS as TRANSFORMERS
+from tiny_transformers import ltx_scheduler, wan_vae
 
-from epa_core.awakening import CallSettings
-
-diffusers_logging.set_verbosity_error()
-torch.set_num_threads(1)
-
-SIDE = 32
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """A pipeline and how to call it."""
-
-    pipeline: Any
-    call: CallSettings
-
-
-def picture(seed: int, side: int = SIDE) -> Image.Image:
-    """A smooth random painting."""
-    corners = np.random.default_rng(seed).uniform(0, 255, (4, 4, 3)).astype("uint8")
-    return Image.fromarray(corners).resize((side, side), Image.Resampling.BICUBIC)
-
-
-def _random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(1000 + seed))
-
-
-def _built(make: Callable[[], Any], seed: int = 0) -> Any:
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return make().eval()
-
-
-def _clip_vision(hidden: int, projection: int, heads: int, side: int = 32, patch: int = 8) -> Any:
-    config = CLIPVisionConfig(
-        hidden_size=hidden,
-        projection_dim=projection,
-        num_hidden_layers=1,
-        num_attention_heads=heads,
-        image_size=side,
-        intermediate_size=16,
-        patch_size=patch,
-    )
-    return _built(lambda: CLIPVisionModelWithProjection(config))
-
-
-def _clip_processor() -> Any:
-    size = {"height": 32, "width": 32}
-    return CLIPImageProcessor(crop_size=size, size={"shortest_edge": 32})
-
-
-def _call(
-    num_frames: int, guidance_scale: float | None, side: int = SIDE, **options: Any
-) -> CallSettings:
-    return CallSettings(side, side, num_frames, guidance_scale, options)
-
-
-def _text(tokens: int, width: int, mask: bool = False) -> dict[str, torch.Tensor]:
-    text = {
-        "prompt_embeds": _random(1, tokens, width),
-        "negative_prompt_embeds": _random(1, tokens, width, seed=1),
-    }
-    if mask:
-        ones = torch.ones(1, tokens, dtype=torch.bool)
-        text |= {"prompt_attention_mask": ones, "negative_prompt_attention_mask": ones}
-    return text
-
-
-def _image_vae() -> Any:
-    return _built(
-        lambda: diffusers.AutoencoderKL(
-            block_out_channels=[8, 16],
-            norm_num_groups=4,
-            down_block_types=["DownEncoderBlock2D"] * 2,
-            up_block_types=["UpDecoderBlock2D"] * 2,
-            latent_channels=4,
-        )
-    )
+__all__ = ["BUILDERS", "TINY_OF_CARD", "Tiny", "build", "picture"]
 
 
 def i2vgenxl() -> Tiny:
     """I2VGen-XL: cosine betas, zero terminal SNR, leading spacing, v-prediction."""
-    unet = _built(
+    unet = built(
         lambda: diffusers.I2VGenXLUNet(
             block_out_channels=(4, 8),
             layers_per_block=1,
@@ -123,20 +56,20 @@ def i2vgenxl() -> Tiny:
         steps_offset=1,
     )
     pipeline = diffusers.I2VGenXLPipeline(
-        vae=_image_vae(),
+        vae=image_vae(),
         text_encoder=None,
         tokenizer=None,
-        image_encoder=_clip_vision(32, 4, 4),
-        feature_extractor=_clip_processor(),
+        image_encoder=clip_vision(32, 4, 4),
+        feature_extractor=clip_processor(),
         unet=unet,
         scheduler=scheduler,
     )
-    return Tiny(pipeline, _call(4, 9.0, target_fps=16, **_text(7, 4)))
+    return Tiny(pipeline, call_of(4, 9.0, target_fps=16, **text(7, 4)), Oracle("v_prediction"))
 
 
 def svd() -> Tiny:
     """Stable Video Diffusion: EDM, Karras sigmas from 700, continuous timesteps, v-prediction."""
-    unet = _built(
+    unet = built(
         lambda: diffusers.UNetSpatioTemporalConditionModel(
             block_out_channels=(32, 64),
             layers_per_block=1,
@@ -150,7 +83,7 @@ def svd() -> Tiny:
             num_frames=4,
         )
     )
-    vae = _built(
+    vae = built(
         lambda: diffusers.AutoencoderKLTemporalDecoder(
             block_out_channels=[32, 64],
             down_block_types=["DownEncoderBlock2D"] * 2,
@@ -171,12 +104,18 @@ def svd() -> Tiny:
     )
     pipeline = diffusers.StableVideoDiffusionPipeline(
         vae=vae,
-        image_encoder=_clip_vision(32, 32, 4, side=224, patch=56),
+        image_encoder=clip_vision(32, 32, 4, side=224, patch=56),
         unet=unet,
         scheduler=scheduler,
-        feature_extractor=_clip_processor(),
+        feature_extractor=clip_processor(),
     )
-    return Tiny(pipeline, _call(4, 3.0, side=16, fps=7, motion_bucket_id=127))
+    call = call_of(4, 3.0, side=16, fps=7, motion_bucket_id=127)
+    return Tiny(pipeline, call, Oracle("v_prediction", (2, 4), told="edm"))
+
+
+def cogvideox15() -> Tiny:
+    """CogVideoX 1.5, whose latent frames are padded to whole temporal patches."""
+    return cogvideox(patch_size_t=2)
 
 
 def cogvideox(patch_size_t: int | None = None) -> Tiny:
@@ -185,7 +124,7 @@ def cogvideox(patch_size_t: int | None = None) -> Tiny:
     1.0 has learned positions for one size. 1.5 has none, but a largest size (300, as released).
     """
     sample = 300 if patch_size_t else 4
-    transformer = _built(
+    transformer = built(
         lambda: diffusers.CogVideoXTransformer3DModel(
             num_attention_heads=2,
             attention_head_dim=16,
@@ -206,7 +145,7 @@ def cogvideox(patch_size_t: int | None = None) -> Tiny:
             ofs_embed_dim=2 if patch_size_t else None,
         )
     )
-    vae = _built(
+    vae = built(
         lambda: diffusers.AutoencoderKLCogVideoX(
             down_block_types=("CogVideoXDownBlock3D",) * 4,
             up_block_types=("CogVideoXUpBlock3D",) * 4,
@@ -226,11 +165,12 @@ def cogvideox(patch_size_t: int | None = None) -> Tiny:
     pipeline = diffusers.CogVideoXImageToVideoPipeline(
         tokenizer=None, text_encoder=None, vae=vae, transformer=transformer, scheduler=scheduler
     )
-    return Tiny(pipeline, _call(9, 6.0, max_sequence_length=16, **_text(16, 32)))
+    call = call_of(9, 6.0, max_sequence_length=16, **text(16, 32))
+    return Tiny(pipeline, call, Oracle("v_prediction", (2, 4)))
 
 
 def _wan_transformer(in_channels: int, image_dim: int | None, seed: int = 0) -> Any:
-    return _built(
+    return built(
         lambda: diffusers.WanTransformer3DModel(
             patch_size=(1, 2, 2),
             num_attention_heads=2,
@@ -251,20 +191,11 @@ def _wan_transformer(in_channels: int, image_dim: int | None, seed: int = 0) -> 
 
 
 def _wan(shift: float, **components: Any) -> Any:
-    vae = _built(
-        lambda: diffusers.AutoencoderKLWan(
-            base_dim=3,
-            z_dim=16,
-            dim_mult=[1, 1, 1, 1],
-            num_res_blocks=1,
-            temperal_downsample=[False, True, True],
-        )
-    )
     scheduler = diffusers.UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
     return diffusers.WanImageToVideoPipeline(
-        tokenizer=None, text_encoder=None, vae=vae, scheduler=scheduler, **components
+        tokenizer=None, text_encoder=None, vae=wan_vae(), scheduler=scheduler, **components
     )
 
 
@@ -272,11 +203,13 @@ def wan21() -> Tiny:
     """Wan 2.1: flow matching by UniPC, CLIP image tokens, mask and image latents as channels."""
     pipeline = _wan(
         3.0,
-        image_processor=_clip_processor(),
-        image_encoder=_clip_vision(4, 4, 2),
+        image_processor=clip_processor(),
+        image_encoder=clip_vision(4, 4, 2),
         transformer=_wan_transformer(36, image_dim=4),
     )
-    return Tiny(pipeline, _call(9, 5.0, max_sequence_length=16, **_text(16, 32)))
+    call = call_of(9, 5.0, max_sequence_length=16, **text(16, 32))
+    # UniPC looks back at earlier steps, so it is exact from step 0 only.
+    return Tiny(pipeline, call, Oracle("flow", (1, 16)), restarts=(0,))
 
 
 def wan22() -> Tiny:
@@ -287,14 +220,15 @@ def wan22() -> Tiny:
         transformer_2=_wan_transformer(36, image_dim=None, seed=7),
         boundary_ratio=0.9,
     )
-    options = {"guidance_scale_2": 3.5, "max_sequence_length": 16, **_text(16, 32)}
-    return Tiny(pipeline, _call(9, 5.0, **options))
+    options = {"guidance_scale_2": 3.5, "max_sequence_length": 16, **text(16, 32)}
+    return Tiny(pipeline, call_of(9, 5.0, **options), Oracle("flow", (1, 16)), restarts=(0,))
 
 
 def wan22_5b() -> Tiny:
     """Wan 2.2 TI2V-5B: a timestep per token, frame 0 overwritten by the clean painting."""
     pipeline = _wan(5.0, transformer=_wan_transformer(16, image_dim=None), expand_timesteps=True)
-    return Tiny(pipeline, _call(9, 5.0, max_sequence_length=16, **_text(16, 32)))
+    call = call_of(9, 5.0, max_sequence_length=16, **text(16, 32))
+    return Tiny(pipeline, call, Oracle("flow"), restarts=(0,))
 
 
 def ltx(timestep_conditioning: bool = False) -> Tiny:
@@ -302,7 +236,7 @@ def ltx(timestep_conditioning: bool = False) -> Tiny:
 
     From 0.9.1 on its decoder denoises too (``timestep_conditioning``).
     """
-    transformer = _built(
+    transformer = built(
         lambda: diffusers.LTXVideoTransformer3DModel(
             in_channels=8,
             out_channels=8,
@@ -313,7 +247,7 @@ def ltx(timestep_conditioning: bool = False) -> Tiny:
             caption_channels=32,
         )
     )
-    vae = _built(
+    vae = built(
         lambda: diffusers.AutoencoderKLLTXVideo(
             latent_channels=8,
             block_out_channels=(8,) * 4,
@@ -333,24 +267,21 @@ def ltx(timestep_conditioning: bool = False) -> Tiny:
         )
     )
     vae.use_framewise_encoding = vae.use_framewise_decoding = False
-    vae.latents_mean.copy_(_random(8, seed=3) * 0.3)
-    vae.latents_std.copy_(_random(8, seed=4).abs() + 0.5)
-    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True,
-        base_shift=0.95,
-        max_shift=2.05,
-        base_image_seq_len=1024,
-        max_image_seq_len=4096,
-        shift_terminal=0.1,
-    )
+    vae.latents_mean.copy_(noise(8, seed=3) * 0.3)
+    vae.latents_std.copy_(noise(8, seed=4).abs() + 0.5)
     pipeline = diffusers.LTXImageToVideoPipeline(
-        scheduler=scheduler, vae=vae, text_encoder=None, tokenizer=None, transformer=transformer
+        scheduler=ltx_scheduler(),
+        vae=vae,
+        text_encoder=None,
+        tokenizer=None,
+        transformer=transformer,
     )
-    return Tiny(pipeline, _call(9, 3.0, max_sequence_length=16, **_text(16, 32, mask=True)))
+    call = call_of(9, 3.0, max_sequence_length=16, **text(16, 32, mask=True))
+    return Tiny(pipeline, call, Oracle("flow"))
 
 
 def _motion(**components: Any) -> dict[str, Any]:
-    unet = _built(
+    unet = built(
         lambda: diffusers.UNet2DConditionModel(
             block_out_channels=(8, 8),
             layers_per_block=1,
@@ -363,14 +294,18 @@ def _motion(**components: Any) -> dict[str, Any]:
         )
     )
     scheduler = diffusers.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="linear", clip_sample=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="linear",
+        timestep_spacing="linspace",
+        clip_sample=False,
     )
-    shared = {"vae": _image_vae(), "text_encoder": None, "tokenizer": None, "unet": unet}
+    shared = {"vae": image_vae(), "text_encoder": None, "tokenizer": None, "unet": unet}
     return shared | {"scheduler": scheduler} | components
 
 
 def _motion_adapter(**more: Any) -> Any:
-    return _built(
+    return built(
         lambda: diffusers.MotionAdapter(
             block_out_channels=(8, 8),
             motion_layers_per_block=1,
@@ -383,7 +318,7 @@ def _motion_adapter(**more: Any) -> Any:
 
 def sparsectrl() -> Tiny:
     """AnimateDiff with SparseCtrl: epsilon, linear betas, conditioning through a control net."""
-    control = _built(
+    control = built(
         lambda: diffusers.SparseControlNetModel(
             block_out_channels=(8, 8),
             layers_per_block=1,
@@ -399,18 +334,21 @@ def sparsectrl() -> Tiny:
     )
     with torch.no_grad():  # zero-initialised outputs would hide the control net
         for module in (*control.controlnet_down_blocks, control.controlnet_mid_block):
-            module.weight.copy_(_random(*module.weight.shape) * 0.2)
+            module.weight.copy_(noise(*module.weight.shape) * 0.2)
     pipeline = diffusers.AnimateDiffSparseControlNetPipeline(
         **_motion(motion_adapter=_motion_adapter(), controlnet=control)
     )
-    return Tiny(pipeline, _call(4, 7.5, **_text(7, 8)))
+    return Tiny(pipeline, call_of(4, 7.5, **text(7, 8)), Oracle("epsilon", answer="sample"))
 
 
 def pia() -> Tiny:
     """PIA: epsilon, linear betas, nine input channels."""
     adapter = _motion_adapter(conv_in_channels=9)
     pipeline = diffusers.PIAPipeline(**_motion(motion_adapter=adapter))
-    return Tiny(pipeline, _call(4, 7.5, motion_scale=0, **_text(7, 8)))
+    # It draws its start sample and then its condition from one generator, so ``latents=`` alone
+    # changes its condition.
+    oracle = Oracle("epsilon", (1, 4), answer="sample")
+    return Tiny(pipeline, call_of(4, 7.5, motion_scale=0, **text(7, 8)), oracle, restarts=())
 
 
 def animate_anything() -> Tiny:
@@ -419,14 +357,14 @@ def animate_anything() -> Tiny:
 
     with tempfile.TemporaryDirectory() as folder:
         pipeline = load_animate_anything(write_released_checkpoint(Path(folder)))
-    return Tiny(pipeline, _call(4, 9.0, **_text(77, WIDTH)))
+    return Tiny(pipeline, call_of(4, 9.0, **text(77, WIDTH)), restarts=(0,), whole=True)
 
 
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
 
-    return Tiny(build_preview(), _call(4, None))
+    return Tiny(build_preview(), call_of(4, None))
 
 
 BUILDERS: dict[str, Callable[[], Tiny]] = {
@@ -434,6 +372,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "wan22": wan22,
     "wan22_5b": wan22_5b,
     "cogvideox": cogvideox,
+    "cogvideox15": cogvideox15,
     "ltx": ltx,
     "svd": svd,
     "i2vgenxl": i2vgenxl,
@@ -441,6 +380,32 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "pia": pia,
     "animate_anything": animate_anything,
     "preview": preview,
+    **TRANSFORMERS,
+}
+
+#: Card -> the tiny pipeline that has the released configuration's shape.
+TINY_OF_CARD = {
+    "preview": "preview",
+    "svd": "svd",
+    "pia": "pia",
+    "animate-anything": "animate_anything",
+    "wan2.1-i2v-480p": "wan21",
+    "wan2.1-i2v-720p": "wan22",  # the same shift
+    "wan2.2-i2v-a14b": "wan22",
+    "wan2.2-ti2v-5b": "wan22_5b",
+    "skyreels-v2-i2v-720p": "skyreels_v2",
+    "ltx-video": "ltx",
+    "ltx-2": "ltx2",
+    "cogvideox1.5-5b-i2v": "cogvideox15",
+    "cogvideox-5b-i2v": "cogvideox",
+    "hunyuanvideo-i2v": "hunyuan",
+    "hunyuanvideo1.5-i2v-480p": "hunyuan15",
+    "svd-xt": "svd",
+    "i2vgen-xl": "i2vgenxl",
+    "animatediff-sparsectrl": "sparsectrl",
+    "sana-video-480p": "sana",
+    "kandinsky5-i2v-pro": "kandinsky5",
+    "motif-video-2b": "motif",
 }
 
 

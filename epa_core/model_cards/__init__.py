@@ -1,0 +1,1 @@
+"""Cards of the image-to-video models, one module per kind; none imports torch."""

@@ -1,0 +1,65 @@
+"""LTX-Video and LTX-2."""
+
+import math
+
+from epa_core.model_cards.card import Memory, ModelCard, Schedule
+
+CARDS = (
+    ModelCard(
+        name="ltx-video",
+        summary="LTX-Video image-to-video, 1.9 B, for 512x704",
+        pipeline_class="diffusers.LTXImageToVideoPipeline",
+        weights="Lightricks/LTX-Video",
+        revision=None,
+        licence="LTXV open weights licence",
+        commercial="conditional",
+        condition="free below a yearly revenue that the licence names",
+        parts=Memory(denoisers=(3.6,), text=8.9, other=1.6, running=1.6, decoding=3.0),
+        area=512 * 704,
+        multiple=32,
+        num_frames=161,
+        frame_multiple=8,
+        fps=25,
+        conditioned_on="first frame (clean latent tokens), T5 text",
+        family="ltx",
+        cache_dtype="float32",
+        dtype="bfloat16",
+        uses_text=True,
+        per_work=("negative_prompt",),
+        schedule=Schedule(first=math.inf, last=8.66, t0=13, t0_kappa=14.36),
+        traps=(
+            "The first latent frame stays the painting: motion starts after it.",
+            "Levels shift with size and frames, and end at a noise of 0.1.",
+        ),
+    ),
+    ModelCard(
+        name="ltx-2",
+        summary="LTX-2 image-to-video, 18.9 B, for 512x768; its sound is not kept",
+        pipeline_class="diffusers.LTX2ImageToVideoPipeline",
+        weights="Lightricks/LTX-2",
+        revision=None,
+        licence="LTX-2 community licence",
+        commercial="conditional",
+        condition="free below a yearly revenue that the licence names",
+        parts=Memory(denoisers=(35.2,), text=22.7, other=5.2, running=3.0, decoding=4.0),
+        area=512 * 768,
+        multiple=32,
+        num_frames=121,
+        frame_multiple=8,
+        fps=24,
+        conditioned_on="first frame (clean latent tokens, recompressed picture), Gemma text",
+        family="ltx-2",
+        cache_dtype="float32",
+        dtype="bfloat16",
+        uses_text=True,
+        per_work=("negative_prompt",),
+        saved_as=("LTX2Pipeline",),
+        schedule=Schedule(first=math.inf, last=6.82, t0=11, t0_kappa=15.77),
+        traps=(
+            "It sees the painting recompressed as H.264 (image_crf), as it was trained.",
+            "Its sound is made and thrown away; a distillation cut off in its middle starts anew.",
+            "The first latent frame stays the painting: motion starts after it.",
+            "Levels shift with size and frames, and end at a noise of 0.1.",
+        ),
+    ),
+)

@@ -1,0 +1,83 @@
+"""SANA-Video, Kandinsky 5 and Motif-Video."""
+
+import math
+from typing import Any
+
+from epa_core.model_cards.card import Memory, ModelCard, Schedule
+
+_SHARED: dict[str, Any] = {
+    "revision": None,
+    "cache_dtype": "float32",
+    "dtype": "bfloat16",
+    "uses_text": True,
+    "per_work": ("negative_prompt",),
+    "frame_multiple": 4,
+}
+_ALONE = "One painting to a call."
+_STILL = "The first latent frame stays the painting: motion starts after it."
+
+CARDS = (
+    ModelCard(
+        name="sana-video-480p",
+        summary="SANA-Video image-to-video, 2 B, for 480x832",
+        pipeline_class="diffusers.SanaImageToVideoPipeline",
+        weights="Efficient-Large-Model/SANA-Video_2B_480p_diffusers",
+        licence="NVIDIA open model licence",
+        commercial="conditional",
+        condition="on the terms of that licence, which ask for its guardrails to stay",
+        parts=Memory(denoisers=(3.8,), text=4.9, other=0.3, running=1.5, decoding=4.0),
+        area=480 * 832,
+        multiple=32,
+        num_frames=81,
+        fps=16,
+        conditioned_on="first frame (clean latent, a timestep per token), Gemma text",
+        family="sana-video",
+        saved_as=("SanaVideoPipeline",),  # one checkpoint for text-to-video and image-to-video
+        schedule=Schedule(first=math.inf, last=4.9, t0=10, t0_kappa=13.5),
+        traps=(_STILL, _ALONE, "Its list of sizes is not used: videos keep the painting's shape."),
+        **_SHARED,
+    ),
+    ModelCard(
+        name="kandinsky5-i2v-pro",
+        summary="Kandinsky 5.0 Pro image-to-video, 19 B, for 512x768",
+        pipeline_class="diffusers.Kandinsky5I2VPipeline",
+        weights="kandinskylab/Kandinsky-5.0-I2V-Pro-sft-5s-Diffusers",
+        licence="MIT, as its siblings; see the model's page",
+        commercial="yes",
+        parts=Memory(denoisers=(35.4,), text=15.8, other=0.5, running=5.0, decoding=4.0),
+        area=512 * 768,
+        multiple=16,
+        num_frames=121,
+        fps=24,
+        conditioned_on="first frame (clean latent), Qwen and CLIP text",
+        family="kandinsky5",
+        traps=(
+            _STILL,
+            _ALONE,
+            "It evens out its first four latent frames by later ones, so it needs 17 frames.",
+        ),
+        **_SHARED,
+    ),
+    ModelCard(
+        name="motif-video-2b",
+        summary="Motif-Video image-to-video, 2 B, for 736x1280",
+        pipeline_class="diffusers.MotifVideoImage2VideoPipeline",
+        weights="Motif-Technologies/Motif-Video-2B",
+        licence="see the model's page",
+        condition="its terms were not read for this card",
+        parts=Memory(denoisers=(3.8,), text=5.0, other=0.3, running=6.0, decoding=11.0),
+        area=736 * 1280,
+        multiple=16,
+        num_frames=121,
+        fps=24,
+        conditioned_on="first frame (latent and mask channels), vision tokens, T5Gemma text",
+        family="motif-video",
+        saved_as=("MotifVideoPipeline",),
+        traps=(
+            _ALONE,
+            "Guidance is a component (a guider); model.guidance_scale sets its scale.",
+            "Levels shift with size and frames.",
+        ),
+        **_SHARED,
+    ),
+)

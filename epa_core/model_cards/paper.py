@@ -1,0 +1,53 @@
+"""The embedded preview, and the paper's models."""
+
+from epa_core.model_cards.card import Memory, ModelCard, Schedule
+
+CARDS = (
+    ModelCard(
+        name="preview",
+        summary="Closed-form preview: moves the painting as its prompt says; no weights, any CPU",
+        pipeline_class="epa_core.models.preview.PreviewPipeline",
+        weights=None,
+        revision=None,
+        licence="Apache-2.0",
+        commercial="yes",
+        memory="under 1 GiB",
+        parts=Memory(denoisers=(0.0,), running=0.5, decoding=0.5),
+        area=288 * 288,
+        multiple=8,
+        num_frames=16,
+        fps=8,
+        conditioned_on="the painting and the words of the prompt",
+        family="preview",
+        cache_dtype="float16",
+        dtype="float32",
+        uses_text=True,
+        schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
+        traps=("A preview, not the paper's quality.", "The proxy leaves practically no trace."),
+    ),
+    ModelCard(
+        name="animate-anything",
+        summary="AnimateAnything, 1.4 B, the paper's own model: mask and motion strength per work",
+        pipeline_class="epa_core.models.animate_anything.AnimateAnythingPipeline",
+        weights="https://cloudbook-public-production.oss-cn-shanghai.aliyuncs.com/animation/"
+        "animate_anything_512_v1.02.tar",
+        revision=None,
+        licence="not stated with the weights (repository: see alibaba/animate-anything)",
+        condition="ask its authors",
+        parts=Memory(denoisers=(2.6,), text=0.7, other=0.2, running=2.6, decoding=1.5),
+        area=512 * 512,
+        multiple=8,
+        num_frames=16,
+        fps=8,
+        conditioned_on="first frame (one more frame in front), CLIP text, motion mask and strength",
+        family="animate-anything",
+        cache_dtype="float32",
+        dtype="float16",
+        uses_text=True,
+        saved_as=("LatentToVideoPipeline",),
+        loader="epa_core.models.animate_anything_checkpoint.load_animate_anything",
+        per_work=("mask_uri", "motion_strength", "negative_prompt"),
+        schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
+        traps=("Reads 77 tokens of a prompt at most.",),
+    ),
+)

@@ -1,0 +1,108 @@
+"""What cards say of noise levels, sizes and frames, against schedulers and pipelines themselves."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from family_calls import tiny_of
+from tiny_pipelines import TINY_OF_CARD
+
+from epa_core.card_data import MODELS
+from epa_core.cards import load_model
+from epa_core.families import family_of
+from epa_core.model_cards.card import PAPER_KAPPA0, ModelCard, Schedule
+from epa_core.noise_levels import levels, nearest
+
+STEPS = 25
+NEURAL = [name for name, card in MODELS.items() if card.schedule and card.weights]
+
+
+def scheduled(card: ModelCard) -> Any:
+    """The scheduler after what the pipeline's call does to it at the card's size."""
+    scheduler = tiny_of(TINY_OF_CARD[card.name]).pipeline.scheduler
+    scheduler = type(scheduler).from_config(scheduler.config)
+    if card.family in ("ltx", "ltx-2", "motif-video"):
+        side, frames = {"motif-video": (16, 4)}.get(card.family, (32, 8))
+        tokens = card.area // side**2 * ((card.num_frames - 1) // frames + 1)
+        config = scheduler.config
+        slope = (config.max_shift - config.base_shift) / (
+            config.max_image_seq_len - config.base_image_seq_len
+        )
+        mu = config.base_shift + slope * (tokens - config.base_image_seq_len)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / STEPS, STEPS), mu=mu)
+    elif card.family.startswith("hunyuanvideo"):
+        if card.family == "hunyuanvideo1.5":  # released with 5 for 480p; the tiny one has 7
+            scheduler.register_to_config(shift=5.0)
+            scheduler.set_shift(5.0)
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, STEPS + 1)[:-1])
+    else:
+        scheduler.set_timesteps(STEPS)
+    return scheduler
+
+
+def measured(card: ModelCard) -> Schedule:
+    native = levels(scheduled(card))
+    t0 = nearest(native, PAPER_KAPPA0) if native[0].kappa > 30 else 0
+    return Schedule(
+        first=native[0].kappa, last=native[15].kappa, t0=t0 + 1, t0_kappa=native[t0].kappa
+    )
+
+
+@pytest.mark.parametrize("name", NEURAL)
+def test_the_schedule_on_a_card_is_the_schedulers_own(name: str) -> None:
+    said, found = MODELS[name].schedule, measured(MODELS[name])
+    assert said is not None
+    assert said.t0 == found.t0
+    for one, other in (
+        (said.first, found.first),
+        (said.last, found.last),
+        (said.t0_kappa, found.t0_kappa),
+    ):
+        assert one == other if math.isinf(other) else one == pytest.approx(other, rel=0.01)
+
+
+def test_the_previews_schedule_is_the_papers() -> None:
+    scheduler = load_model("preview").scheduler
+    scheduler.set_timesteps(STEPS)
+    native, said = levels(scheduler), MODELS["preview"].schedule
+    assert said is not None
+    assert (native[0].kappa, native[15].kappa) == pytest.approx((said.first, said.last), rel=0.01)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name in TINY_OF_CARD])
+def test_frames_on_a_card_are_those_its_pipeline_takes(name: str) -> None:
+    card = MODELS[name]
+    pipeline = tiny_of(TINY_OF_CARD[name]).pipeline
+    # Tiny VAEs of LTX-2 and HunyuanVideo 1.5 compress time less than the released ones.
+    step = family_of(pipeline).frame_multiple(pipeline)
+    assert card.frame_multiple % step == 0
+    assert (card.num_frames - 1) % card.frame_multiple == 0
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_terms_are_said_wherever_there_are_some(name: str) -> None:
+    card = MODELS[name]
+    if card.commercial in ("conditional", "no"):
+        assert card.condition
+    assert (card.parts is None) or card.parts.weights >= 0
+
+
+def test_figures_of_memory_agree_with_the_sizes_of_the_released_weights() -> None:
+    """Parameters (billions, counted on the released configurations) at two bytes each, in GiB."""
+    counted = {
+        "i2vgen-xl": 1.42,
+        "svd": 1.52,
+        "cogvideox1.5-5b-i2v": 5.57,
+        "wan2.1-i2v-480p": 16.39,
+        "wan2.2-i2v-a14b": 14.29,
+        "wan2.2-ti2v-5b": 5.00,
+        "ltx-video": 1.92,
+        "ltx-2": 18.88,
+        "hunyuanvideo-i2v": 12.81,
+        "hunyuanvideo1.5-i2v-480p": 8.33,
+    }
+    for name, billions in counted.items():
+        parts = MODELS[name].parts
+        assert parts is not None
+        assert parts.denoisers[0] == pytest.approx(billions * 2e9 / 2**30, rel=0.03), name
