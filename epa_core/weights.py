@@ -149,6 +149,21 @@ def from_pretrained(
         ) from error
 
 
+def fetched(repository: str, revision: str | None) -> Path:
+    """Return the folder of a hub repository's files, for models that diffusers cannot load.
+
+    Pictures and clips beside the model are left. UnsupportedError where they cannot be had.
+    """
+    from huggingface_hub import snapshot_download
+
+    kinds = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=kinds))
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UnsupportedError(f"{repository} could not be fetched: {reason}") from error
+
+
 def moved(pipeline: "DiffusionPipeline", device: str) -> "DiffusionPipeline":
     """Return ``pipeline`` on ``device``; diffusers' word that float16 fails on a CPU is not so."""
     with quiet():
