@@ -36,7 +36,7 @@ def as_frames(pipeline, video):
 def round_trip(name, pipeline, pixels, frames):
     """The VAE alone on the still clip, as the documentation of each VAE uses it."""
     vae = pipeline.vae
-    if name in ("svd", "i2vgenxl", "sparsectrl", "pia", "animate_anything"):
+    if name in ("svd", "i2vgenxl", "sparsectrl", "pia", "animate_anything", "consisti2v"):
         z = vae.encode(pixels).latent_dist.mode().repeat(frames, 1, 1, 1)
         extra = {"num_frames": frames} if name == "svd" else {}
         return vae.decode(z, **extra).sample[None].transpose(1, 2)

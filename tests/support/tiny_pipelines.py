@@ -422,6 +422,17 @@ def animate_anything() -> Tiny:
     return Tiny(pipeline, _call(4, 9.0, **_text(77, WIDTH)))
 
 
+def consisti2v() -> Tiny:
+    """ConsistI2V: epsilon, linear betas, frame 0 clean and never stepped."""
+    import tiny_consisti2v as consisti2v
+
+    from epa_core.models.consisti2v_checkpoint import load_consisti2v
+
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = load_consisti2v(consisti2v.write_released_checkpoint(Path(folder)))
+    return Tiny(pipeline, _call(4, 7.5, **_text(77, WIDTH)))
+
+
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
@@ -441,6 +452,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "pia": pia,
     "animate_anything": animate_anything,
     "preview": preview,
+    "consisti2v": consisti2v,
 }
 
 
