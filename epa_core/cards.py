@@ -4,7 +4,6 @@ Reading the cards imports neither torch nor diffusers (the command line lists th
 and ``load_proxy`` do.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epa_core import weights
@@ -74,7 +73,7 @@ def load_model(
     elif card.loader is not None:
         import torch
 
-        folder = where if isinstance(where, Path) else weights.fetched(where, pinned)
+        folder = weights.fetched("model", card, where, pinned)
         pipeline = weights.imported(card.loader)(folder, getattr(torch, dtype))
     else:
         pipeline = weights.from_pretrained("model", card, where, pinned, dtype)

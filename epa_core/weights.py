@@ -149,19 +149,23 @@ def from_pretrained(
         ) from error
 
 
-def fetched(repository: str, revision: str | None) -> Path:
-    """Return the folder of a hub repository's files, for models that diffusers cannot load.
+def fetched(kind: str, card: Card, where: Path | str, revision: str | None) -> Path:
+    """Return the folder of a model that diffusers cannot load, downloaded where it is a hub id.
 
-    Pictures and clips beside the model are left. UnsupportedError where they cannot be had.
+    Pictures and clips beside the model are left. UnsupportedError where it cannot be had.
     """
+    if isinstance(where, Path):
+        return where
     from huggingface_hub import snapshot_download
 
     kinds = ["*.json", "*.txt", "*.safetensors", "*.bin"]
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=kinds))
-    except (OSError, ValueError) as error:
+        return Path(snapshot_download(where, revision=revision, allow_patterns=kinds))
+    except (OSError, ValueError) as error:  # what the hub raises for what it has not
         reason = " ".join(str(error).split())
-        raise UnsupportedError(f"{repository} could not be fetched: {reason}") from error
+        raise UnsupportedError(
+            f"The {kind} {card.name!r} could not be loaded from {where}: {reason}"
+        ) from error
 
 
 def moved(pipeline: "DiffusionPipeline", device: str) -> "DiffusionPipeline":

@@ -124,7 +124,7 @@ def test_it_comes_from_the_hub_at_a_stated_revision(
         load_model("consisti2v")
     assert_same(load_model("consisti2v", revision=commit), load_consisti2v(cached))
     assert model_identity("consisti2v", revision=commit) == f"TIGER-Lab/ConsistI2V@{commit}"
-    with pytest.raises(UnsupportedError, match="TIGER-Lab/ConsistI2V could not be fetched: "):
+    with pytest.raises(UnsupportedError, match="could not be loaded from TIGER-Lab/ConsistI2V: "):
         load_model("consisti2v", revision="f" * 40)
 
 
