@@ -4,7 +4,6 @@ Reading the cards imports neither torch nor diffusers (the command line lists th
 and ``load_proxy`` do.
 """
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from epa_core import weights
@@ -75,10 +74,11 @@ def load_model(
         from epa_core.models.preview import build_preview
 
         pipeline = build_preview()
-    elif card.loader is not None and isinstance(where, Path):
+    elif card.loader is not None:
         import torch
 
-        pipeline = weights.imported(card.loader)(where, getattr(torch, dtype))
+        folder = weights.fetched("model", card, where, pinned)
+        pipeline = weights.imported(card.loader)(folder, getattr(torch, dtype))
     else:
         pipeline = weights.from_pretrained("model", card, where, pinned, dtype)
     pipeline.set_progress_bar_config(disable=True)

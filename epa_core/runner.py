@@ -146,6 +146,12 @@ class Runner:
             ]
         )
 
+    def renoising_noise(self, clips: Tensor, seeds: Sequence[Seed]) -> Tensor:
+        """As ``noise``, shaped as the family re-noises."""
+        shapes = [self.family.renoising_shape(clip, self.call) for clip in clips]
+        drawn = [_noise(*given, "renoise") for given in zip(shapes, seeds, strict=True)]
+        return torch.cat(drawn)
+
 
 def _noise(shape: torch.Size, seed: Seed, purpose: str) -> Tensor:
     if not isinstance(seed, Draw):

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from epa_core.distill import VSDSState, alphas, check_levels, distill, noised
+from epa_core.distill import VSDSState, alphas, check_levels, distill
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation, fuse
@@ -168,8 +168,8 @@ def animate_latents(
             latents = runner.run(batch, stage="animate")
         else:
             clips = torch.stack(fused[part])
-            noise = runner.noise(clips, batch.seeds, "renoise")
-            x = noised(runner.family.to_step(clips), noise, start[0])
+            noise = runner.renoising_noise(clips, batch.seeds)
+            x = runner.family.renoised(pipeline, clips, noise, start[0], call)
             window = Window(first=t0, expected=start)
             scheduler = exchange(pipeline.scheduler, WindowedScheduler, window)
             with using(pipeline, scheduler):

@@ -149,6 +149,25 @@ def from_pretrained(
         ) from error
 
 
+def fetched(kind: str, card: Card, where: Path | str, revision: str | None) -> Path:
+    """Return the folder of a model that diffusers cannot load, downloaded where it is a hub id.
+
+    Pictures and clips beside the model are left. UnsupportedError where it cannot be had.
+    """
+    if isinstance(where, Path):
+        return where
+    from huggingface_hub import snapshot_download
+
+    kinds = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+    try:
+        return Path(snapshot_download(where, revision=revision, allow_patterns=kinds))
+    except (OSError, ValueError) as error:  # what the hub raises for what it has not
+        reason = " ".join(str(error).split())
+        raise UnsupportedError(
+            f"The {kind} {card.name!r} could not be loaded from {where}: {reason}"
+        ) from error
+
+
 def moved(pipeline: "DiffusionPipeline", device: str) -> "DiffusionPipeline":
     """Return ``pipeline`` on ``device``; diffusers' word that float16 fails on a CPU is not so."""
     with quiet():

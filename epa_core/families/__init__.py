@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from epa_core.errors import UnsupportedError
 from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.base import CallSettings, Family
+from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanSkyreels, HunyuanVideo, HunyuanVideo15
 from epa_core.families.ltx import LTX, LTX2
 from epa_core.families.others import Kandinsky5, MotifVideo, SanaVideo
@@ -29,6 +30,7 @@ __all__ = ["CallSettings", "Family", "family_of", "register"]
 _FAMILIES: dict[str, Family] = {
     "PreviewPipeline": Preview(),
     "AnimateAnythingPipeline": AnimateAnything(),
+    "ConsistI2VPipeline": ConsistI2V(),
     "WanImageToVideoPipeline": Wan(),
     "CogVideoXImageToVideoPipeline": CogVideoX(),
     "LTXImageToVideoPipeline": LTX(),

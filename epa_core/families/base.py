@@ -20,11 +20,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from epa_core.distill import noised
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.media.images import fit
 
 if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
+
+    from epa_core.noise_levels import NoiseLevel
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,21 @@ class Family:
     def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
         """Step layout -> clip layout; ``clips`` supplies whatever is not stepped."""
         return x
+
+    def renoising_shape(self, clip: Tensor, call: CallSettings) -> torch.Size:
+        """Shape of the noise that one clip (no batch axis) is re-noised with, a batch of 1."""
+        return self.to_step(clip[None]).shape
+
+    def renoised(
+        self,
+        pipeline: "DiffusionPipeline",
+        clips: Tensor,
+        noise: Tensor,
+        level: "NoiseLevel",
+        call: CallSettings,
+    ) -> Tensor:
+        """Clean clips noised to the level they are animated from; step layout."""
+        return noised(self.to_step(clips), noise, level)
 
     def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
         """A noised sample in step layout -> the value of ``latents=``."""

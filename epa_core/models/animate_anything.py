@@ -12,12 +12,12 @@ condition, mask and motion are in both halves.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar
 
 import torch
-from diffusers import AutoencoderKL, DiffusionPipeline, DPMSolverMultistepScheduler
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
 from diffusers.utils import BaseOutput
 from diffusers.video_processor import VideoProcessor
 from PIL import Image
@@ -33,13 +33,12 @@ from epa_core.models.animate_anything_inputs import (
     still_noised,
 )
 from epa_core.models.animate_anything_unet import MaskedMotionUNet3D
-
-DECODED_FRAMES = 4  # decoded together where the VAE does not slice
-
-Item = TypeVar("Item")
-OneOrMany: TypeAlias = Item | Sequence[Item]
-Generators: TypeAlias = torch.Generator | list[torch.Generator] | None
-StepCallback: TypeAlias = Callable[..., dict[str, Any]]
+from epa_core.models.text_and_frames import (
+    Generators,
+    OneOrMany,
+    StepCallback,
+    TextAndFrames,
+)
 
 
 @dataclass
@@ -49,7 +48,7 @@ class AnimateAnythingOutput(BaseOutput):
     frames: Any
 
 
-class AnimateAnythingPipeline(DiffusionPipeline):
+class AnimateAnythingPipeline(TextAndFrames):
     """Animate paintings: each begins with its painting and moves where its mask is white."""
 
     model_cpu_offload_seq = "text_encoder->unet->vae"
@@ -112,10 +111,10 @@ class AnimateAnythingPipeline(DiffusionPipeline):
         mask, motion = self._guides(images, mask_image, motion_strength, size)
         _check(count, num_frames, generator, output_type, callback_on_step_end_tensor_inputs)
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        text = self._embeddings("prompt", prompt, prompt_embeds, count)
+        text = self.embeddings("prompt", prompt, prompt_embeds, count)
         if halves == 2:
             negatives = [text or "" for text in each("negative_prompt", negative_prompt, count)]
-            negative = self._embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
+            negative = self.embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
             text = torch.cat([negative, text])
         condition = self.encode_images(images, size)
         device, dtype = condition.device, self.unet.dtype
@@ -164,42 +163,6 @@ class AnimateAnythingPipeline(DiffusionPipeline):
             encoded.append(mode.float() * self.vae.config.scaling_factor)
         return torch.cat(encoded).unsqueeze(2)
 
-    @torch.no_grad()
-    def decode_latents(self, latents: Tensor) -> Tensor:
-        """Video [B, 3, L, H, W] in [-1, 1], float32, of latents [B, 4, L, h, w].
-
-        A few frames of one clip at a time, or one by one where the VAE slices.
-        """
-        together = 1 if self.vae.use_slicing else DECODED_FRAMES
-        clips = []
-        for clip in latents.to(self._execution_device) / self.vae.config.scaling_factor:
-            parts = clip.transpose(0, 1).to(self.vae.dtype).split(together)
-            frames = [self.vae.decode(part, return_dict=False)[0].float() for part in parts]
-            clips.append(torch.cat(frames).transpose(0, 1))
-        return torch.stack(clips)
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Tokens of a text that are read, the special ones included."""
-        positions = self.text_encoder.config.max_position_embeddings
-        return int(min(positions, self.tokenizer.model_max_length))
-
-    @torch.no_grad()
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings [B, tokens, D] of texts, each distinct one encoded once and on its own."""
-        device = self._execution_device
-        known: dict[str, Tensor] = {}
-        for text in dict.fromkeys(texts):
-            tokens = self.tokenizer(
-                text,
-                padding="max_length",
-                max_length=self.prompt_tokens,
-                truncation=True,
-                return_tensors="pt",
-            )
-            known[text] = self.text_encoder(tokens.input_ids.to(device))[0]
-        return torch.cat([known[text] for text in texts])
-
     def _guides(
         self, images: Sequence[Image.Image], masks: Any, strengths: Any, size: tuple[int, int]
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -211,17 +174,6 @@ class AnimateAnythingPipeline(DiffusionPipeline):
         )
         strengths = each("motion_strength", strengths, count)
         return mask, motion_tensor(strengths, config.motion_strength)
-
-    def _embeddings(
-        self, name: str, texts: OneOrMany[str] | None, embeddings: Tensor | None, count: int
-    ) -> Tensor:
-        if embeddings is None:
-            if texts is None:
-                raise ValueError(f"{name} is missing; give it or {name}_embeds.")
-            return self.encode_texts(each(name, texts, count))
-        if len(embeddings) not in (1, count):
-            raise ValueError(f"{name}_embeds are {len(embeddings)} for {count} paintings.")
-        return embeddings.expand(count, -1, -1)
 
     def _scaled(self, latents: Tensor, condition: Tensor, num_frames: int) -> Tensor:
         batch, channels, _, *size = condition.shape

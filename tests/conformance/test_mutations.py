@@ -14,23 +14,28 @@ import animate_anything_stages as stages
 import animate_anything_whole as whole
 import pytest
 import sdxl_refiner_stages as refiner
-import torch
 from animate_anything_case import AnimateAnythingCase
 from golden_case import GoldenCase
 from kinds import checks_of
+from method_mutations import (
+    Patch,
+    constant_step_size,
+    lerp_for_slerp,
+    one_angle_for_all_frames,
+    one_update_less,
+    rounded_frames,
+    weight_of_one,
+)
 from sdxl_refiner_case import RefinerCase
 from torch import Tensor
 from watching import watching
 
 from epa_core import fuse
-from epa_core import stages as method
-from epa_core.families.base import Family
 from epa_core.models.animate_anything_unet import MaskedMotionUNet3D
 from epa_core.noise_levels import NoiseLevel
 from epa_core.proxies.sdxl_refiner import SDXLRefinerProxy
 from epa_core.runner import Batch, Draw, Runner
 
-Patch = pytest.MonkeyPatch
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -77,46 +82,13 @@ def condition_frame_kept(patch: Patch, case: AnimateAnythingCase) -> None:
     patch.setattr(MaskedMotionUNet3D, "forward", keeping)
 
 
-def weight_of_one(patch: Patch, case: AnimateAnythingCase) -> None:
-    patch.setattr(NoiseLevel, "weight", property(lambda level: 1.0))
-
-
 def weight_of_signal(patch: Patch, case: AnimateAnythingCase) -> None:
     patch.setattr(NoiseLevel, "weight", property(lambda level: level.a**2))
-
-
-def one_angle_for_all_frames(patch: Patch, case: AnimateAnythingCase) -> None:
-    def fused(real: Tensor, proxy: Tensor, axis: int, *_: Any, half: bool = False) -> Tensor:
-        one, other = (clip.half().double() if half else clip.double() for clip in (real, proxy))
-        cosine = (one * other).sum() / (one.norm() * other.norm())
-        beta = torch.linspace(0, 1, real.shape[axis], dtype=torch.float64)
-        beta = beta.view([-1 if i == axis else 1 for i in range(real.ndim)])
-        angle = cosine.acos()
-        turned = torch.sin((1 - beta) * angle) * one + torch.sin(beta * angle) * other
-        turned = (turned / angle.sin()).to(torch.half if half else real.dtype).to(real.dtype)
-        inner = range(1, real.shape[axis] - 1)
-        frames = [turned.select(axis, index) for index in inner]
-        return torch.stack([real.select(axis, 0), *frames, proxy.select(axis, -1)], axis)
-
-    patch.setattr(fuse, "fuse", fused)
-
-
-def lerp_for_slerp(patch: Patch, case: AnimateAnythingCase) -> None:
-    own = fuse.fuse
-    patch.setattr(fuse, "fuse", lambda real, proxy, axis, *_, **__: own(real, proxy, axis, "lerp"))
 
 
 def slerp_for_lerp(patch: Patch, case: AnimateAnythingCase) -> None:
     own = fuse.fuse
     patch.setattr(fuse, "fuse", lambda real, proxy, axis, *_, **__: own(real, proxy, axis))
-
-
-def one_update_less(patch: Patch, case: AnimateAnythingCase) -> None:
-    patch.setattr(method, "update_count", lambda steps, share: int(steps * share))
-
-
-def constant_step_size(patch: Patch, case: AnimateAnythingCase) -> None:
-    patch.setattr(method, "alphas", lambda curve, count, first, last: (first,) * count)
 
 
 def one_noise_for_all(patch: Patch, case: AnimateAnythingCase) -> None:
@@ -169,10 +141,6 @@ def motion_off_by_one(patch: Patch, case: AnimateAnythingCase) -> None:
         return forward(*given, **named | {"motion": named["motion"] + 1})
 
     patch.setattr(MaskedMotionUNet3D, "forward", faster)
-
-
-def rounded_frames(patch: Patch, case: AnimateAnythingCase) -> None:
-    patch.setattr(type(case.family), "to_bytes", Family.to_bytes)
 
 
 ANIMATED = [

@@ -360,6 +360,17 @@ def animate_anything() -> Tiny:
     return Tiny(pipeline, call_of(4, 9.0, **text(77, WIDTH)), restarts=(0,), whole=True)
 
 
+def consisti2v() -> Tiny:
+    """ConsistI2V: epsilon, linear betas, frame 0 clean and never stepped."""
+    import tiny_consisti2v as consisti2v
+
+    from epa_core.models.consisti2v_checkpoint import load_consisti2v
+
+    with tempfile.TemporaryDirectory() as folder:
+        pipeline = load_consisti2v(consisti2v.write_released_checkpoint(Path(folder)))
+    return Tiny(pipeline, call_of(4, 7.5, **text(77, WIDTH)), restarts=(0,), whole=True)
+
+
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
@@ -379,6 +390,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "sparsectrl": sparsectrl,
     "pia": pia,
     "animate_anything": animate_anything,
+    "consisti2v": consisti2v,
     "preview": preview,
     **TRANSFORMERS,
 }
@@ -389,6 +401,7 @@ TINY_OF_CARD = {
     "svd": "svd",
     "pia": "pia",
     "animate-anything": "animate_anything",
+    "consisti2v": "consisti2v",
     "wan2.1-i2v-480p": "wan21",
     "wan2.1-i2v-720p": "wan22",  # the same shift
     "wan2.2-i2v-a14b": "wan22",

@@ -7,6 +7,9 @@ from pathlib import Path
 from animate_anything_case import AnimateAnythingCase
 from animate_anything_stages import STAGES
 from animate_anything_whole import whole
+from consisti2v_case import ConsistI2VCase
+from consisti2v_stages import STAGES as CONSISTI2V_STAGES
+from consisti2v_whole import WHOLE as CONSISTI2V_WHOLE
 from golden_case import GoldenCase, Recorded, check_files, check_prefixes, read_facts
 from sdxl_refiner_case import RefinerCase
 from sdxl_refiner_stages import stages
@@ -28,6 +31,14 @@ def _animate_anything(folder: Path) -> Iterator[Check]:
         yield name, partial(check, case), case
 
 
+def _consisti2v(folder: Path) -> Iterator[Check]:
+    case = ConsistI2VCase(folder, read_facts(folder))
+    for name in ("scalars", "epa", "frameinit", "both"):
+        case.facts[name]
+    for name, check in {"files": check_files, **CONSISTI2V_STAGES, **CONSISTI2V_WHOLE}.items():
+        yield name, partial(check, case), case
+
+
 def _sdxl_refiner(folder: Path) -> Iterator[Check]:
     facts = read_facts(folder)
     whole = GoldenCase(folder, facts)
@@ -44,6 +55,7 @@ def _sdxl_refiner(folder: Path) -> Iterator[Check]:
 
 _KINDS: dict[str, Callable[[Path], Iterator[Check]]] = {
     "animate_anything": _animate_anything,
+    "consisti2v": _consisti2v,
     "sdxl_refiner": _sdxl_refiner,
 }
 

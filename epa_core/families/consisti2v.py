@@ -1,0 +1,120 @@
+"""ConsistI2V, whose pipeline is this project's own (``epa_core.models.consisti2v``)."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.card_data import MODELS
+from epa_core.distill import noised
+from epa_core.errors import UnsupportedError
+from epa_core.families.base import CallSettings
+from epa_core.families.stock import UNetVideo
+from epa_core.models.consisti2v_inputs import check_options, mixed, prepared
+from epa_core.noise_levels import NoiseLevel
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+class ConsistI2V(UNetVideo):
+    """B C F h w, float32; frame 0 is the clean painting, which is never stepped.
+
+    A clip is fused with its own first frame in front and re-noised whole, its first frame's noise
+    thrown away, as the released code of the paper does with a model that steps all frames.
+    """
+
+    batches = True
+    casts_latents = True
+    per_painting = MappingProxyType({"negative_prompt": ""})
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor: the UNet takes latents of any size."""
+        return int(pipeline.vae_scale_factor)
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """The paper's, whatever the painting's aspect."""
+        return MODELS["consisti2v"].area
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """Also that there is something to move."""
+        super().check(pipeline, call)
+        if call.num_frames < 2:
+            raise UnsupportedError(
+                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes 2 or more."
+            )
+
+    def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
+        """Frame stride, guidance by the image, noise and FrameInit."""
+        check_options(options)
+
+    def pixels(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """As the released script prepares it."""
+        return prepared(image, call.height, call.width)
+
+    def encode(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """The first frame of the pipeline itself, once per frame."""
+        latent = call.options.get("first_frame_latents")
+        if latent is None:
+            latent = pipeline.encode_images([image], (call.width, call.height))
+        return latent.float().repeat(1, 1, call.num_frames, 1, 1)
+
+    def to_step(self, clips: Tensor) -> Tensor:
+        """All frames but the first."""
+        return clips[:, :, 1:]
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """The clean first frame, then ``x``."""
+        return torch.cat([clips[:, :, :1].to(x), x], dim=2)
+
+    def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
+        """Without the first frame: the pipeline has its own."""
+        return x
+
+    def renoising_shape(self, clip: Tensor, call: CallSettings) -> torch.Size:
+        """Of all frames; "fused" needs one more for what the frames' noise shares."""
+        channels, frames, *size = clip.shape
+        return torch.Size([1, channels, frames + self._fuses(call), *size])
+
+    def renoised(
+        self,
+        pipeline: "DiffusionPipeline",
+        clips: Tensor,
+        noise: Tensor,
+        level: NoiseLevel,
+        call: CallSettings,
+    ) -> Tensor:
+        """At ``level``, or as FrameInit makes its start, with the fused clip for the standing one.
+
+        FrameInit's level is its own, whatever the first step's is.
+        """
+        if not self._fuses(call):
+            return self.to_step(noised(clips, noise, level))
+        start = pipeline.start(call.options)
+        own = noise[:, :, 1:]
+        if start.noise == "pyoco_mixed":
+            own = mixed(noise[:, :, :1], own, start.noise_alpha)
+        return self.to_step(pipeline.frame_init(clips, own, start))
+
+    def _fuses(self, call: CallSettings) -> bool:
+        return bool(call.options.get("frame_init") == "fused")
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """A few frames at a time."""
+        return pipeline.decode_latents(clip)
+
+    def to_bytes(self, unit: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Cut to whole levels, not rounded, as the released code does."""
+        return (unit * 255).astype(np.uint8)
+
+    def prompt_tokens(self, pipeline: "DiffusionPipeline") -> int:
+        """Where the pipeline cuts."""
+        return int(pipeline.prompt_tokens)

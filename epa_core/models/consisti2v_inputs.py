@@ -1,0 +1,137 @@
+"""What a call of ConsistI2V starts from: pictures, noise, FrameInit; pure functions."""
+
+import functools
+from collections.abc import Mapping, Sequence
+from numbers import Real
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from diffusers.pipelines.free_init_utils import FreeInitMixin
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from epa_core.errors import UnsupportedError
+
+Noise: TypeAlias = Literal["pyoco_mixed", "vanilla"]
+FrameInit: TypeAlias = Literal["still", "fused", "off"]
+Filter: TypeAlias = Literal["gaussian", "butterworth", "ideal"]
+
+FREE_INIT = FreeInitMixin()
+
+
+def prepared(image: Image.Image, height: int, width: int) -> Tensor:
+    """The painting as the released script prepares it, [1, 3, H, W] in [-1, 1].
+
+    Its shorter side becomes ``height``, by bilinear interpolation that does not smooth before it
+    reduces; then the middle is cut out, and what is missing of ``width`` is black. A painting that
+    has the size already is left as it is.
+    """
+    pixels = VaeImageProcessor.numpy_to_pt(VaeImageProcessor.pil_to_numpy(image.convert("RGB")))
+    old_height, old_width = pixels.shape[-2:]
+    shorter = min(old_height, old_width)
+    size = (int(height * old_height / shorter), int(height * old_width / shorter))
+    if (old_height, old_width) == (height, width):
+        size = (height, width)  # also where it is taller than wide
+    elif size != (old_height, old_width):
+        pixels = functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
+    missing = max(width - size[1], 0), max(height - size[0], 0)
+    if any(missing):
+        left, top = (one // 2 for one in missing)
+        pixels = functional.pad(pixels, (left, missing[0] - left, top, missing[1] - top))
+    top, left = (
+        round((have - want) / 2)
+        for have, want in zip(pixels.shape[-2:], (height, width), strict=True)
+    )
+    return pixels[..., top : top + height, left : left + width] * 2 - 1
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """UnsupportedError for a value that no ConsistI2V can take; names are the call's."""
+    for name, allowed in _NAMED.items():
+        if (value := options.get(name, allowed[0])) not in allowed:
+            raise UnsupportedError(f"{name} is {value!r:.80}; allowed are {', '.join(allowed)}.")
+    for name, (low, high, what) in _NUMBERS.items():
+        for value in _each(options.get(name)):
+            number = isinstance(value, Real) and not isinstance(value, bool)
+            whole = not what.startswith("whole") or float(value) % 1 == 0 if number else False
+            if not (number and whole and low <= float(value) <= high):
+                raise UnsupportedError(f"{name} is {value!r:.80}; use a {what}.")
+    scale, rescale = options.get("image_guidance_scale", 1.0), options.get("guidance_rescale", 0.0)
+    if rescale and scale > 1:
+        raise UnsupportedError(
+            f"guidance_rescale is {rescale:g} with image_guidance_scale {scale:g}; the released "
+            "code knows no rescaling with guidance by the image, so use one of them."
+        )
+
+
+_NAMED: dict[str, tuple[str, ...]] = {
+    "noise": get_args(Noise),
+    "frame_init": get_args(FrameInit),
+    "frame_init_filter": get_args(Filter),
+}
+_LARGE = 1e6
+_NUMBERS: dict[str, tuple[float, float, str]] = {
+    "frame_stride": (1, 1000, "whole number from 1 to 1000"),
+    "image_guidance_scale": (0, _LARGE, "number of at least 0"),
+    "guidance_rescale": (0, 1, "number from 0 to 1"),
+    "eta": (0, 1, "number from 0 to 1"),
+    "noise_alpha": (0, _LARGE, "number of at least 0"),
+    "frame_init_timestep": (0, 999, "whole number from 0 to 999"),
+    "frame_init_spatial": (0, 2, "number from 0 to 2"),
+    "frame_init_temporal": (0, 2, "number from 0 to 2"),
+    "frame_init_order": (1, 100, "whole number from 1 to 100"),
+}
+
+
+def _each(value: Any) -> Sequence[Any]:
+    if value is None:
+        return ()
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def drawn(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
+    """Gaussian noise, float32, on the generator's device."""
+    device = None if generator is None else generator.device
+    return torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float32)
+
+
+def mixed(shared: Tensor, own: Tensor, alpha: float) -> Tensor:
+    """Noise of unit variance, of which alpha^2 / (1 + alpha^2) is the same in all frames.
+
+    ``shared`` [B, C, 1, h, w], ``own`` [B, C, F, h, w] (PYoCo, arXiv 2305.10474).
+    """
+    variance = alpha**2 / (1 + alpha**2)
+    return variance**0.5 * shared + (1 / (1 + alpha**2)) ** 0.5 * own
+
+
+def clip_noise(
+    kind: Noise, alpha: float, shape: Sequence[int], generator: torch.Generator | None
+) -> Tensor:
+    """The noise of one clip [1, C, F, h, w]: what is shared is drawn first."""
+    if kind == "vanilla":
+        return drawn(shape, generator)
+    batch, channels, _, *size = shape
+    shared = drawn((batch, channels, 1, *size), generator)
+    return mixed(shared, drawn(shape, generator), alpha)
+
+
+@functools.lru_cache(maxsize=32)  # sizes and filters of a run
+def low_pass(
+    kind: Filter, order: int, spatial: float, temporal: float, frames: int, height: int, width: int
+) -> Tensor:
+    """How much of each frequency is low, [F, h, w], zero frequency in the middle."""
+    return FREE_INIT._get_free_init_freq_filter(
+        (frames, height, width), "cpu", kind, order, spatial, temporal
+    )
+
+
+def mix_low(video: Tensor, noise: Tensor, alpha_bar: Tensor, low: Tensor) -> Tensor:
+    """Noise [B, C, F, h, w] with the low frequencies of ``video`` at the level ``alpha_bar``.
+
+    The video is noised by the same noise; ``low`` is the share [F, h, w] that is taken of it.
+    """
+    level = alpha_bar.to(video.device, torch.float32)
+    noised = level.sqrt() * video + (1 - level).sqrt() * noise
+    return FREE_INIT._apply_freq_filter(noised, noise, low.to(video.device))
