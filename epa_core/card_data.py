@@ -18,6 +18,7 @@ class ModelCard:
     address of an archive to be fetched by hand, or None for the embedded model; ``loader`` names
     the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are
     the catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
+    ``parts`` are the folders of weights that are released without a ``model_index.json``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ModelCard:
     saved_as: tuple[str, ...] = ()
     loader: str | None = None
     per_work: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 def _by_name(*cards: ModelCard) -> dict[str, ModelCard]:
@@ -234,5 +236,26 @@ MODELS: dict[str, ModelCard] = _by_name(
         dtype="float16",
         uses_text=True,
         per_work=("negative_prompt",),
+    ),
+    ModelCard(
+        name="cinemo",
+        summary="Cinemo, 0.9 B, a model of the paper, for 320x512: motion bucket or strength",
+        pipeline_class="epa_core.models.cinemo.CinemoPipeline",
+        weights="maxin-cn/Cinemo",
+        revision=None,
+        licence="not verified for the weights (see maxin-cn/Cinemo)",
+        memory="estimate: 2.3 GB of weights in float16 (4.5 GB in float32), and what a clip takes",
+        area=320 * 512,
+        multiple=8,
+        num_frames=16,
+        fps=8,
+        conditioned_on="first frame (clean latent, added to all frames), CLIP text, motion bucket",
+        family="cinemo",
+        cache_dtype="float32",
+        dtype="float16",
+        uses_text=True,
+        loader="epa_core.models.cinemo_checkpoint.load_cinemo",
+        per_work=("motion_strength", "negative_prompt"),
+        parts=("unet", "vae_temporal_decoder", "text_encoder", "tokenizer", "scheduler"),
     ),
 )

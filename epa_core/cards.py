@@ -71,10 +71,11 @@ def load_model(
         from epa_core.models.preview import build_preview
 
         pipeline = build_preview()
-    elif card.loader is not None and isinstance(where, Path):
+    elif card.loader is not None and (isinstance(where, Path) or card.parts):
         import torch
 
-        pipeline = weights.imported(card.loader)(where, getattr(torch, dtype))
+        folder = weights.fetched("model", card, where, pinned)
+        pipeline = weights.imported(card.loader)(folder, getattr(torch, dtype))
     else:
         pipeline = weights.from_pretrained("model", card, where, pinned, dtype)
     pipeline.set_progress_bar_config(disable=True)

@@ -149,6 +149,25 @@ def from_pretrained(
         ) from error
 
 
+def fetched(kind: str, card: Card, where: Path | str, revision: str | None) -> Path:
+    """Return the folder with a card's ``parts``, downloaded where it is a hub id.
+
+    UnsupportedError where they cannot be had.
+    """
+    if isinstance(where, Path):
+        return where
+    from huggingface_hub import snapshot_download
+
+    wanted = [f"{part}/*" for part in getattr(card, "parts", ())]
+    try:
+        return Path(snapshot_download(where, revision=revision, allow_patterns=wanted or None))
+    except (OSError, ValueError) as error:  # what the hub raises for what it has not
+        reason = " ".join(str(error).split())
+        raise UnsupportedError(
+            f"The {kind} {card.name!r} could not be loaded from {where}: {reason}"
+        ) from error
+
+
 def moved(pipeline: "DiffusionPipeline", device: str) -> "DiffusionPipeline":
     """Return ``pipeline`` on ``device``; diffusers' word that float16 fails on a CPU is not so."""
     with quiet():
@@ -217,6 +236,15 @@ def model_index(folder: Path) -> dict[str, Any]:
 
 def _check_folder(kind: str, cards: Mapping[str, Card], card: Card, folder: Path) -> None:
     """Raise UnsupportedError unless ``folder`` holds a pipeline of the card's class."""
+    parts = getattr(card, "parts", ())
+    if parts and not (folder / "model_index.json").is_file():
+        lacking = [part for part in parts if not (folder / part).is_dir()]
+        if lacking:
+            raise UnsupportedError(
+                f"The folder {folder} holds no {card.name}: {', '.join(lacking)} missing, and "
+                "there is no model_index.json."
+            )
+        return
     found = model_index(folder)["_class_name"]
     wanted = class_name(card)
     if found not in (wanted, *card.saved_as):

@@ -123,7 +123,7 @@ def _pipeline(shard: Shard) -> DiffusionPipeline:
 def slice_vae(shard: Shard) -> bool:
     """Let the VAE take one frame at a time from now on; False if it does so or cannot."""
     vae = _pipeline(shard).vae
-    if not hasattr(vae, "enable_slicing") or getattr(vae, "use_slicing", False):
+    if getattr(vae, "use_slicing", True):  # a decoder over time has no slicing, and no such flag
         return False
     vae.enable_slicing()
     return True

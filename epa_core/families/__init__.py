@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from epa_core.errors import UnsupportedError
 from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.base import CallSettings, Family
+from epa_core.families.cinemo import Cinemo
 from epa_core.families.stock import (
     LTX,
     AnimateDiff,
@@ -32,6 +33,7 @@ _FAMILIES: dict[str, Family] = {
     "I2VGenXLPipeline": I2VGenXL(),
     "AnimateDiffSparseControlNetPipeline": SparseControl(),
     "PIAPipeline": AnimateDiff(),
+    "CinemoPipeline": Cinemo(),
 }
 
 

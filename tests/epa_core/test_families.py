@@ -36,9 +36,9 @@ def as_frames(pipeline, video):
 def round_trip(name, pipeline, pixels, frames):
     """The VAE alone on the still clip, as the documentation of each VAE uses it."""
     vae = pipeline.vae
-    if name in ("svd", "i2vgenxl", "sparsectrl", "pia", "animate_anything"):
+    if name in ("svd", "i2vgenxl", "sparsectrl", "pia", "animate_anything", "cinemo"):
         z = vae.encode(pixels).latent_dist.mode().repeat(frames, 1, 1, 1)
-        extra = {"num_frames": frames} if name == "svd" else {}
+        extra = {"num_frames": frames} if name in ("svd", "cinemo") else {}
         return vae.decode(z, **extra).sample[None].transpose(1, 2)
     still = pixels.unsqueeze(2).repeat(1, 1, frames, 1, 1)
     return vae.decode(vae.encode(still).latent_dist.mode()).sample

@@ -422,6 +422,13 @@ def animate_anything() -> Tiny:
     return Tiny(pipeline, _call(4, 9.0, **_text(77, WIDTH)))
 
 
+def cinemo() -> Tiny:
+    """Cinemo: epsilon, motion residuals, a temporal decoder; what is stepped leaves out frame 0."""
+    from tiny_cinemo import tiny_cinemo
+
+    return Tiny(tiny_cinemo(), _call(4, 7.5, **_text(77, WIDTH)))
+
+
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
@@ -441,6 +448,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "pia": pia,
     "animate_anything": animate_anything,
     "preview": preview,
+    "cinemo": cinemo,
 }
 
 
