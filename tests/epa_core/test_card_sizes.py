@@ -22,6 +22,7 @@ from epa_core.cards import MODELS, load_model
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of
 from epa_core.families.animate_anything import AnimateAnything
+from epa_core.families.cinemo import Cinemo
 from epa_core.families.stock import (
     LTX,
     CogVideoX,
@@ -62,6 +63,7 @@ RELEASED: dict[str, tuple[Family, SimpleNamespace]] = {
     "svd-xt": (StableVideoDiffusion(), UNET),
     "i2vgen-xl": (UNetVideo(), UNET),
     "animate-anything": (AnimateAnything(), UNET),
+    "cinemo": (Cinemo(), UNET),
 }
 TINY = {"wan2.1-i2v-480p": "wan21", "wan2.1-i2v-720p": "wan21", "wan2.2-i2v-a14b": "wan22"} | {
     "wan2.2-ti2v-5b": "wan22_5b",
@@ -70,6 +72,7 @@ TINY = {"wan2.1-i2v-480p": "wan21", "wan2.1-i2v-720p": "wan21", "wan2.2-i2v-a14b
     "svd-xt": "svd",
     "i2vgen-xl": "i2vgenxl",
     "animate-anything": "animate_anything",
+    "cinemo": "cinemo",
     "preview": "preview",
 }
 

@@ -24,6 +24,7 @@ FAMILIES = [
     "i2vgenxl",
     "sparsectrl",
     "pia",
+    "cinemo",
 ]
 SEED, PROMPT = 5, "water"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from animate_anything_case import AnimateAnythingCase
 from animate_anything_stages import STAGES
 from animate_anything_whole import whole
+from cinemo_case import CinemoCase
+from cinemo_stages import stages as cinemo_stages
 from golden_case import GoldenCase, Recorded, check_files, check_prefixes, read_facts
 from sdxl_refiner_case import RefinerCase
 from sdxl_refiner_stages import stages
@@ -28,6 +30,12 @@ def _animate_anything(folder: Path) -> Iterator[Check]:
         yield name, partial(check, case), case
 
 
+def _cinemo(folder: Path) -> Iterator[Check]:
+    case = CinemoCase(folder, read_facts(folder))
+    for name, check in [("files", check_files), *cinemo_stages(case)]:
+        yield name, partial(check, case), case
+
+
 def _sdxl_refiner(folder: Path) -> Iterator[Check]:
     facts = read_facts(folder)
     whole = GoldenCase(folder, facts)
@@ -44,6 +52,7 @@ def _sdxl_refiner(folder: Path) -> Iterator[Check]:
 
 _KINDS: dict[str, Callable[[Path], Iterator[Check]]] = {
     "animate_anything": _animate_anything,
+    "cinemo": _cinemo,
     "sdxl_refiner": _sdxl_refiner,
 }
 
