@@ -19,7 +19,7 @@ from torch import Tensor
 from epa_core.distill import VSDSState, alphas, check_levels, distill
 from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
-from epa_core.fuse import Interpolation, fuse
+from epa_core.fuse import Interpolation
 from epa_core.levers import step_caches
 from epa_core.model_cards.card import MAX_NATIVE_KAPPA, PAPER_KAPPA0
 from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
@@ -207,7 +207,7 @@ def _fused(
         return real
     how: Interpolation = "lerp" if settings.variant == "V+U" else "slerp"
     return [
-        fuse(one, other.float(), runner.family.frame_axis, how, half=settings.half_slerp)
+        runner.family.fuse(one, other.float(), how, settings.half_slerp, runner.call)
         for one, other in zip(real, proxy, strict=True)
     ]
 

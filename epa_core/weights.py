@@ -152,15 +152,17 @@ def from_pretrained(
 def fetched(kind: str, card: Card, where: Path | str, revision: str | None) -> Path:
     """Return the folder of a model that diffusers cannot load, downloaded where it is a hub id.
 
-    Pictures and clips beside the model are left. UnsupportedError where it cannot be had.
+    Pictures, clips and other models beside it are left. UnsupportedError where it cannot be had.
     """
     if isinstance(where, Path):
         return where
     from huggingface_hub import snapshot_download
 
-    kinds = ["*.json", "*.txt", "*.safetensors", "*.bin"]
+    kinds = ("*.json", "*.txt", "*.safetensors", "*.bin")
+    folders = [f"{folder}/" for folder in getattr(card, "folders", ())] or [""]
+    wanted = [folder + files for folder in folders for files in kinds]
     try:
-        return Path(snapshot_download(where, revision=revision, allow_patterns=kinds))
+        return Path(snapshot_download(where, revision=revision, allow_patterns=wanted))
     except (OSError, ValueError) as error:  # what the hub raises for what it has not
         reason = " ".join(str(error).split())
         raise UnsupportedError(
@@ -236,6 +238,15 @@ def model_index(folder: Path) -> dict[str, Any]:
 
 def _check_folder(kind: str, cards: Mapping[str, Card], card: Card, folder: Path) -> None:
     """Raise UnsupportedError unless ``folder`` holds a pipeline of the card's class."""
+    folders = getattr(card, "folders", ())
+    if folders and not (folder / "model_index.json").is_file():
+        lacking = [name for name in folders if not (folder / name).is_dir()]
+        if lacking:
+            raise UnsupportedError(
+                f"The folder {folder} holds no {card.name}: {', '.join(lacking)} missing, and "
+                "there is no model_index.json."
+            )
+        return
     found = model_index(folder)["_class_name"]
     wanted = class_name(card)
     if found not in (wanted, *card.saved_as):

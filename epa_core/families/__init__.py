@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from epa_core.errors import UnsupportedError
 from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.base import CallSettings, Family
+from epa_core.families.cinemo import Cinemo
 from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanSkyreels, HunyuanVideo, HunyuanVideo15
 from epa_core.families.ltx import LTX, LTX2
@@ -46,6 +47,7 @@ _FAMILIES: dict[str, Family] = {
     "I2VGenXLPipeline": I2VGenXL(),
     "AnimateDiffSparseControlNetPipeline": SparseControl(),
     "PIAPipeline": AnimateDiff(),
+    "CinemoPipeline": Cinemo(),
 }
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from epa_core.distill import noised
 from epa_core.errors import ItemError, UnsupportedError
+from epa_core.fuse import Interpolation, fuse
 from epa_core.media.images import fit
 
 if TYPE_CHECKING:
@@ -288,6 +289,12 @@ class Family:
     def unpack(self, pipeline: "DiffusionPipeline", latents: Tensor, call: CallSettings) -> Tensor:
         """What the pipeline returns for ``output_type="latent"`` -> clip layout."""
         return latents
+
+    def fuse(
+        self, real: Tensor, proxy: Tensor, how: Interpolation, half: bool, call: CallSettings
+    ) -> Tensor:
+        """One clip (without a batch axis) from those of both paths."""
+        return fuse(real, proxy, self.frame_axis, how, half=half)
 
     def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
         """One clip (batch of 1) as video [1, 3, F, H, W] in [-1, 1], as the pipeline decodes it."""

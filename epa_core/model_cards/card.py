@@ -76,7 +76,8 @@ class ModelCard:
     the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are the
     catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
     ``commercial`` says whether videos may be used commercially, ``condition`` on what terms.
-    ``traps`` are what people run into.
+    ``traps`` are what people run into. ``folders`` are those of weights that are released without a
+    ``model_index.json``.
     """
 
     name: str
@@ -104,6 +105,7 @@ class ModelCard:
     frame_multiple: int = 1
     schedule: Schedule | None = None
     traps: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.memory and self.parts is not None:

@@ -22,38 +22,37 @@ TEXT_LEFT_OVER = re.compile(r"embeddings\.position_ids$")
 _DIFFUSERS_NAMES = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 _TRANSFORMERS_NAMES = ("model.safetensors", "pytorch_model.bin")
 
-# diffusers takes a configuration that is no object for one to be looked up on the hub.
-_CONFIGURATIONS = (
-    "scheduler/scheduler_config.json",
-    "unet/config.json",
-    "vae/config.json",
-    "text_encoder/config.json",
-)
 
+def check_files(folder: Path, model: str, vae: str = "vae") -> dict[str, dict[str, Any]]:
+    """The configurations of ``model``'s parts in ``folder``, whose VAE is in the folder ``vae``.
 
-def check_files(folder: Path, model: str) -> None:
-    """UnsupportedError unless ``folder`` holds every part of ``model``, named as its authors do."""
-    needed: list[tuple[str, ...]] = [(name,) for name in _CONFIGURATIONS]
-    for part in ("unet", "vae", "text_encoder"):
+    UnsupportedError where one, or a part's weights, is missing.
+    """
+    configurations = [f"{part}/config.json" for part in ("unet", vae, "text_encoder")]
+    configurations.insert(0, "scheduler/scheduler_config.json")
+    needed: list[tuple[str, ...]] = [(name,) for name in configurations]
+    for part in ("unet", vae, "text_encoder"):
         whole = _TRANSFORMERS_NAMES if part == "text_encoder" else _DIFFUSERS_NAMES
         needed.append(tuple(f"{part}/{name}{end}" for end in ("", ".index.json") for name in whole))
     if not (folder / "tokenizer" / "tokenizer.json").is_file():
         needed += [("tokenizer/vocab.json",), ("tokenizer/merges.txt",)]
+    what = f"The folder {folder} is no whole {model} checkpoint"
     for names in needed:
         if not any((folder / name).is_file() for name in names):
             other = f" (or {Path(names[1]).name})" if len(names) > 1 else ""
-            raise UnsupportedError(
-                f"The folder {folder} is no whole {model} checkpoint: {names[0]}{other} is missing."
-            )
-    for name in _CONFIGURATIONS:
-        try:
-            content = json.loads((folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            content = None
-        if not isinstance(content, dict):
-            raise UnsupportedError(
-                f"The folder {folder} is no whole {model} checkpoint: {name} is not a JSON object."
-            )
+            raise UnsupportedError(f"{what}: {names[0]}{other} is missing.")
+    return {name: _configuration(folder / name, f"{what}: {name}") for name in configurations}
+
+
+def _configuration(path: Path, what: str) -> dict[str, Any]:
+    # diffusers takes a configuration that is no object for one to be looked up on the hub.
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise UnsupportedError(f"{what} is not a JSON object.")
+    return content
 
 
 class OtherShapes(UnsupportedError):

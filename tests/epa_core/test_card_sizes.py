@@ -23,6 +23,7 @@ from epa_core.cards import MODELS, load_model
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of
 from epa_core.families.animate_anything import AnimateAnything
+from epa_core.families.cinemo import Cinemo
 from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanVideo, HunyuanVideo15
 from epa_core.families.ltx import LTX, LTX2
@@ -78,6 +79,7 @@ RELEASED: dict[str, tuple[Family, SimpleNamespace]] = {
     "kandinsky5-i2v-pro": (Kandinsky5(), transformer(8, (1, 2, 2))),
     "motif-video-2b": (MotifVideo(), transformer(8, 2)),
     "consisti2v": (ConsistI2V(), UNET),
+    "cinemo": (Cinemo(), UNET),
 }
 
 

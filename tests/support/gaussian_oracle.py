@@ -30,12 +30,14 @@ class Oracle:
     ``channels``: axis and number of those that hold the noised sample, before the condition's
     (None: all). ``told``: whether its timestep says the level by alpha_bar, sigma / 1000 or EDM's
     log sigma / 4. ``answer``: a tuple, an output with a ``sample``, or a tuple with sound.
+    ``residual``: whether it is given the difference to an image, and that image beside it.
     """
 
     output: Output
     channels: tuple[int, int] | None = None
     told: Literal["usual", "edm"] = "usual"
     answer: Literal["tuple", "sample", "sound"] = "tuple"
+    residual: bool = False
 
 
 def posterior_mean(
@@ -69,6 +71,8 @@ def plant(oracle: Oracle, pipeline: Any) -> None:
         x = kwargs.get("hidden_states", args[0] if args else None)
         t = kwargs.get("timestep", args[1] if len(args) > 1 else None)
         a, s = _level(oracle, pipeline, float(torch.as_tensor(t).max()))
+        if oracle.residual:
+            x = x + a * kwargs["base_content"]
         if oracle.channels is not None:
             axis, count = oracle.channels
             x = x.narrow(axis, 0, count)

@@ -86,9 +86,9 @@ def write_released_checkpoint(
     """
     config = {**UNET, **unet_config}
     index = {"_class_name": "LatentToVideoPipeline", "_diffusers_version": "0.24.0", **LIBRARIES}
-    _write_json(folder / "model_index.json", index)
-    _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
-    vocabulary = _write_tokenizer(folder / "tokenizer")
+    write_json(folder / "model_index.json", index)
+    write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
+    vocabulary = write_tokenizer(folder / "tokenizer")
     text = {
         "architectures": ["CLIPTextModel"],
         "bos_token_id": vocabulary - 2,
@@ -112,33 +112,33 @@ def write_released_checkpoint(
         }
         encoder = CLIPTextModel(CLIPTextConfig(**text))
         for network in (encoder, *(built[2] for built in networks.values())):
-            _without_zeros(network)
+            without_zeros(network)
     for name, (class_name, settings, network) in networks.items():
         old = {"_class_name": class_name, "_diffusers_version": "0.24.0", **settings}
-        _write_json(folder / name / "config.json", old)
+        write_json(folder / name / "config.json", old)
         path = folder / name / "diffusion_pytorch_model"
-        _write_weights(path, network.half().state_dict(), safetensors)
-    _write_json(folder / "text_encoder" / "config.json", {**text, "torch_dtype": "float32"})
+        write_weights(path, network.half().state_dict(), safetensors)
+    write_json(folder / "text_encoder" / "config.json", {**text, "torch_dtype": "float32"})
     path = folder / "text_encoder" / ("model" if safetensors else "pytorch_model")
-    _write_weights(path, _released_text_keys(encoder), safetensors)
+    write_weights(path, released_text_keys(encoder), safetensors)
     return folder
 
 
-def _released_text_keys(encoder: nn.Module) -> dict[str, torch.Tensor]:
+def released_text_keys(encoder: nn.Module) -> dict[str, torch.Tensor]:
     prefix = "text_model."
     return {
         prefix + name.removeprefix(prefix): value for name, value in encoder.state_dict().items()
     }
 
 
-def _without_zeros(network: nn.Module) -> None:
+def without_zeros(network: nn.Module) -> None:
     """Zero-initialised layers would hide whatever comes before them."""
     for parameter in network.parameters():
         if not parameter.any():
             nn.init.normal_(parameter, std=0.05)
 
 
-def _write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path) -> int:
     """A CLIP tokenizer of bytes and a few words; returns the size of its vocabulary."""
     # CLIP's vocabulary begins with the 256 bytes as printable characters: those that are none
     # take the characters from U+0100 on.
@@ -156,23 +156,23 @@ def _write_tokenizer(folder: Path) -> int:
                 tokens.append(pieces[0])
     tokens += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "vocab.json", {token: index for index, token in enumerate(tokens)})
+    write_json(folder / "vocab.json", {token: index for index, token in enumerate(tokens)})
     merges = ["#version: 0.2", *merges, ""]
     (folder / "merges.txt").write_text("\n".join(merges), encoding="utf-8")
     special = {"bos_token": tokens[-2], "eos_token": tokens[-1], "unk_token": tokens[-1]}
     special["pad_token"] = tokens[-1]
-    _write_json(folder / "special_tokens_map.json", special)
+    write_json(folder / "special_tokens_map.json", special)
     settings = {"model_max_length": 77, "tokenizer_class": "CLIPTokenizer", "errors": "replace"}
-    _write_json(folder / "tokenizer_config.json", {**special, **settings})
+    write_json(folder / "tokenizer_config.json", {**special, **settings})
     return len(tokens)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2), encoding="utf-8")
 
 
-def _write_weights(path: Path, weights: dict[str, torch.Tensor], safetensors: bool) -> None:
+def write_weights(path: Path, weights: dict[str, torch.Tensor], safetensors: bool) -> None:
     whole = {name: value.contiguous() for name, value in weights.items()}
     if safetensors:
         save_file(whole, path.with_suffix(".safetensors"), metadata={"format": "pt"})

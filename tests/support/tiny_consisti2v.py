@@ -12,11 +12,11 @@ from diffusers import AutoencoderKL
 from tiny_animate_anything import (
     VAE,
     WIDTH,
-    _released_text_keys,
-    _without_zeros,
-    _write_json,
-    _write_tokenizer,
-    _write_weights,
+    released_text_keys,
+    without_zeros,
+    write_json,
+    write_tokenizer,
+    write_weights,
 )
 from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -87,9 +87,9 @@ def write_released_checkpoint(
     """
     config = {**UNET, **unet_config}
     index = {"_class_name": "ConditionalAnimationPipeline", "_diffusers_version": "0.21.2"}
-    _write_json(folder / "model_index.json", {**index, **LIBRARIES})
-    _write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
-    vocabulary = _write_tokenizer(folder / "tokenizer")
+    write_json(folder / "model_index.json", {**index, **LIBRARIES})
+    write_json(folder / "scheduler" / "scheduler_config.json", SCHEDULER)
+    vocabulary = write_tokenizer(folder / "tokenizer")
     text = {
         "architectures": ["CLIPTextModel"],
         "bos_token_id": vocabulary - 2,
@@ -111,19 +111,19 @@ def write_released_checkpoint(
         vae = AutoencoderKL(**VAE)
         encoder = CLIPTextModel(CLIPTextConfig(**text))
         for network in (unet, vae, encoder):
-            _without_zeros(network)
+            without_zeros(network)
         weights = _with_released_alphas(unet).state_dict() | _dead(unet)
     name = "diffusion_pytorch_model"
     released = "VideoLDMUNet3DConditionModel"
-    _write_json(folder / "unet" / "config.json", {"_class_name": released, **config})
-    _write_weights(folder / "unet" / name, weights, safetensors)
-    _write_json(folder / "vae" / "config.json", {"_class_name": "AutoencoderKL", **VAE})
-    _write_weights(folder / "vae" / name, vae.state_dict(), safetensors)
-    _write_json(folder / "text_encoder" / "config.json", {**text, "torch_dtype": "float32"})
-    keys = _released_text_keys(encoder)
+    write_json(folder / "unet" / "config.json", {"_class_name": released, **config})
+    write_weights(folder / "unet" / name, weights, safetensors)
+    write_json(folder / "vae" / "config.json", {"_class_name": "AutoencoderKL", **VAE})
+    write_weights(folder / "vae" / name, vae.state_dict(), safetensors)
+    write_json(folder / "text_encoder" / "config.json", {**text, "torch_dtype": "float32"})
+    keys = released_text_keys(encoder)
     keys["text_model.embeddings.position_ids"] = torch.arange(77)[None]
     path = folder / "text_encoder" / ("model" if safetensors else "pytorch_model")
-    _write_weights(path, keys, safetensors)
+    write_weights(path, keys, safetensors)
     return folder
 
 

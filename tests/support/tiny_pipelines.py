@@ -371,6 +371,14 @@ def consisti2v() -> Tiny:
     return Tiny(pipeline, call_of(4, 7.5, **text(77, WIDTH)), restarts=(0,), whole=True)
 
 
+def cinemo() -> Tiny:
+    """Cinemo: epsilon, motion residuals, a temporal decoder; what is stepped leaves out frame 0."""
+    from tiny_cinemo import tiny_cinemo
+
+    call = call_of(4, 7.5, **text(77, WIDTH))
+    return Tiny(tiny_cinemo(), call, Oracle("epsilon", residual=True), restarts=(0,), whole=True)
+
+
 def preview() -> Tiny:
     """The embedded model is small as it is."""
     from epa_core.models.preview import build_preview
@@ -391,6 +399,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "pia": pia,
     "animate_anything": animate_anything,
     "consisti2v": consisti2v,
+    "cinemo": cinemo,
     "preview": preview,
     **TRANSFORMERS,
 }
@@ -402,6 +411,7 @@ TINY_OF_CARD = {
     "pia": "pia",
     "animate-anything": "animate_anything",
     "consisti2v": "consisti2v",
+    "cinemo": "cinemo",
     "wan2.1-i2v-480p": "wan21",
     "wan2.1-i2v-720p": "wan22",  # the same shift
     "wan2.2-i2v-a14b": "wan22",

@@ -7,6 +7,8 @@ from pathlib import Path
 from animate_anything_case import AnimateAnythingCase
 from animate_anything_stages import STAGES
 from animate_anything_whole import whole
+from cinemo_case import CinemoCase
+from cinemo_stages import stages as cinemo_stages
 from consisti2v_case import ConsistI2VCase
 from consisti2v_stages import STAGES as CONSISTI2V_STAGES
 from consisti2v_whole import WHOLE as CONSISTI2V_WHOLE
@@ -39,6 +41,12 @@ def _consisti2v(folder: Path) -> Iterator[Check]:
         yield name, partial(check, case), case
 
 
+def _cinemo(folder: Path) -> Iterator[Check]:
+    case = CinemoCase(folder, read_facts(folder))
+    for name, check in [("files", check_files), *cinemo_stages(case)]:
+        yield name, partial(check, case), case
+
+
 def _sdxl_refiner(folder: Path) -> Iterator[Check]:
     facts = read_facts(folder)
     whole = GoldenCase(folder, facts)
@@ -56,6 +64,7 @@ def _sdxl_refiner(folder: Path) -> Iterator[Check]:
 _KINDS: dict[str, Callable[[Path], Iterator[Check]]] = {
     "animate_anything": _animate_anything,
     "consisti2v": _consisti2v,
+    "cinemo": _cinemo,
     "sdxl_refiner": _sdxl_refiner,
 }
 

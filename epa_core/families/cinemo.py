@@ -1,0 +1,140 @@
+"""Cinemo, whose pipeline is this project's own (``epa_core.models.cinemo``).
+
+How the method is to be read for a model of residuals is not published. Four readings:
+
+- ``absolute``: paths start at the painting's own latent (no motion) and are fused as latents, over
+  the frames that are diffused: the first of them is the real path's;
+- ``all-frames``: the same, but the painting's own frame counts as the first;
+- ``residual``: residuals are fused, and nothing of the proxy's looks enters;
+- ``doubled``: as residual, but paths start at the painting as its own residual.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from epa_core.card_data import MODELS
+from epa_core.errors import UnsupportedError
+from epa_core.families.base import CallSettings, Family, call_default
+from epa_core.families.stock import UNetVideo
+from epa_core.fuse import Interpolation, fuse
+from epa_core.models import cinemo_inputs as inputs
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+
+def _option(pipeline: "DiffusionPipeline", options: Mapping[str, Any], name: str) -> Any:
+    return options.get(name, call_default(pipeline, name))
+
+
+class Cinemo(UNetVideo):
+    """B C L h w, float32; frame 0 is the painting's clean latent and is not stepped."""
+
+    batches = True
+    casts_latents = True
+    per_painting = MappingProxyType(
+        {"motion_strength": None, "negative_prompt": "", "base_image": None}
+    )
+
+    def variant(self, pipeline: "DiffusionPipeline") -> Family:
+        """Frames of the temporal decoder are cut to whole levels, those of a plain VAE rounded."""
+        temporal = type(pipeline.vae).__name__ == "AutoencoderKLTemporalDecoder"
+        return self if temporal else CinemoByFrame()
+
+    def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
+        """The VAE's factor: the UNet takes latents of any size."""
+        return int(pipeline.vae_scale_factor)
+
+    def area(self, pipeline: "DiffusionPipeline") -> int:
+        """As it was trained, whatever the painting's aspect."""
+        return MODELS["cinemo"].area
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """Also that there is something to move."""
+        super().check(pipeline, call)
+        if call.num_frames < 2:
+            raise UnsupportedError(
+                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes 2 or more."
+            )
+
+    def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
+        """Motion, DCTInit, how images are encoded and decoded, and the reading."""
+        inputs.check_bucket(_option(pipeline, options, "motion_bucket_id"))
+        inputs.check_strength(options.get("motion_strength"))
+        inputs.check_dct(
+            *(_option(pipeline, options, name) for name in ("dct_percentage", "dct_timestep"))
+        )
+        inputs.check_chunk(_option(pipeline, options, "decode_chunk_size"))
+        for name, of in (("image_latent", inputs.ImageLatent), ("epa_reading", inputs.Reading)):
+            inputs.check_choice(name, _option(pipeline, options, name), of)
+
+    def pixels(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """Cut to the size, not stretched."""
+        return inputs.cropped(image, call.width, call.height)
+
+    def encode(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """The painting's latent in every frame: no residual."""
+        how = _option(pipeline, call.options, "image_latent")
+        x = pipeline.encode_images([image], (call.width, call.height), how)
+        moved = x.repeat(1, 1, call.num_frames - 1, 1, 1)
+        doubled = _option(pipeline, call.options, "epa_reading") == "doubled"
+        return torch.cat([x, 2 * moved if doubled else moved], dim=2)
+
+    def to_step(self, clips: Tensor) -> Tensor:
+        """All frames but the painting's own."""
+        return clips[:, :, 1:]
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """The painting's own frame, then ``x``."""
+        return torch.cat([clips[:, :, :1], x], dim=2)
+
+    def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
+        """As it is stepped: the call encodes the painting by itself."""
+        return x
+
+    def fuse(
+        self, real: Tensor, proxy: Tensor, how: Interpolation, half: bool, call: CallSettings
+    ) -> Tensor:
+        """By the reading that the call's options name."""
+        reading = call.options.get("epa_reading", "absolute")
+        if reading == "all-frames":
+            return super().fuse(real, proxy, how, half, call)
+        (painting, one), (other_painting, other) = (
+            clip.split([1, clip.shape[1] - 1], dim=1) for clip in (real, proxy)
+        )
+        if reading == "absolute":
+            moved = fuse(one, other, self.frame_axis, how, half=half)
+        else:
+            residuals = (one - painting, other - other_painting)
+            moved = painting + fuse(*residuals, self.frame_axis, how, half=half)
+        return torch.cat([painting, moved], dim=1)
+
+    def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
+        """In the call's chunks: the decoder looks at neighbouring frames."""
+        return pipeline.decode_latents(clip, _option(pipeline, call.options, "decode_chunk_size"))
+
+    def to_bytes(self, unit: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Cut to whole levels, as the released code does for its temporal decoder."""
+        return (unit * 255).astype(np.uint8)
+
+    def prompt_tokens(self, pipeline: "DiffusionPipeline") -> int:
+        """Where the pipeline cuts."""
+        return int(pipeline.prompt_tokens)
+
+
+class CinemoByFrame(Cinemo):
+    """Cinemo with a VAE that knows nothing of time."""
+
+    def to_bytes(self, unit: "np.ndarray[Any, Any]") -> "np.ndarray[Any, Any]":
+        """Rounded, as the released code does for this VAE."""
+        return Family.to_bytes(self, unit)

@@ -1,0 +1,280 @@
+"""Cinemo (arXiv 2407.15642): image-to-video by motion residuals.
+
+    symbol       meaning                                             shape
+    B, L         paintings of a call; frames of a clip, the painting's own included
+    h, w         size of a latent frame, an eighth of the painting's
+    x            clean latent of the painting                        [B, 4, 1, h, w]
+    m            residuals of the later frames to x                  [B, 4, L - 1, h, w]
+    z            their latents, x + m                                [B, 4, L - 1, h, w]
+
+The network knows residuals alone. Outside of it, latents are absolute: z_t = m_t + a_t x has the
+same noise, every linear solver steps both alike, and a start that stands still is x itself. Latents
+are float32 outside the UNet, whatever it computes in. Guidance acts on the text alone.
+"""
+
+import inspect
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler
+from diffusers.utils import BaseOutput
+from diffusers.video_processor import VideoProcessor
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from epa_core.models import cinemo_inputs as inputs
+from epa_core.models.animate_anything_inputs import each
+from epa_core.models.cinemo_inputs import DEFAULT_BUCKET, ImageLatent, Reading
+from epa_core.models.cinemo_unet import MotionResidualUNet
+from epa_core.models.text_and_frames import Generators, OneOrMany, StepCallback, TextAndFrames
+from epa_core.noise_levels import NoiseLevel, has_sigmas, levels
+
+DECODED_FRAMES = 14  # decoded together by the temporal decoder, as a clip of their own
+
+
+@dataclass
+class CinemoOutput(BaseOutput):
+    """``frames``: latents [B, 4, L, h, w], array [B, L, H, W, 3] in [0, 1], or lists of images."""
+
+    frames: Any
+
+
+class CinemoPipeline(TextAndFrames):
+    """Animate paintings: the first frame is the painting, the others what is added to it."""
+
+    model_cpu_offload_seq = "text_encoder->unet->vae"
+    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
+
+    def __init__(
+        self,
+        vae: AutoencoderKLTemporalDecoder | AutoencoderKL,
+        text_encoder: CLIPTextModel,
+        tokenizer: CLIPTokenizer,
+        unet: MotionResidualUNet,
+        scheduler: DDIMScheduler,
+    ):
+        super().__init__()
+        self.register_modules(
+            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
+        )
+        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
+        self.video_processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
+        self.interrupt = False
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: OneOrMany[Image.Image],
+        prompt: OneOrMany[str] | None = None,
+        negative_prompt: OneOrMany[str | None] | None = None,
+        motion_bucket_id: OneOrMany[float] = DEFAULT_BUCKET,
+        motion_strength: OneOrMany[float | None] | None = None,
+        base_image: OneOrMany[Image.Image | None] | None = None,
+        height: int = 320,
+        width: int = 512,
+        num_frames: int = 16,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 7.5,
+        dct_init: bool = True,
+        dct_percentage: float = 0.23,
+        dct_timestep: int = 975,
+        image_latent: ImageLatent = "mode",
+        decode_chunk_size: int = DECODED_FRAMES,
+        epa_reading: Reading = "absolute",
+        generator: Generators = None,
+        latents: Tensor | None = None,
+        prompt_embeds: Tensor | None = None,
+        negative_prompt_embeds: Tensor | None = None,
+        output_type: str = "np",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> CinemoOutput | tuple[Any]:
+        """Return ``num_frames`` (at least 2) frames per painting, all of one size; frame 0 is x.
+
+        Single values serve all paintings, lists give each its own. A larger ``motion_bucket_id``
+        is less motion; ``motion_strength`` (0..100, more is more) sets it to 100 minus the
+        strength. ``base_image`` gives x in place of the painting. Sizes are multiples of the VAE's
+        factor; paintings are cut to them. Without ``latents`` each painting's generator gives one
+        draw, into which ``dct_init`` puts the lowest frequencies of the painting; given ones are
+        noised z [B, 4, L - 1, h, w]. ``image_latent`` "sample" draws x from the VAE's posterior,
+        by noise that the image itself decides. ``epa_reading`` is for the method alone
+        (``epa_core.families.cinemo``). Embeddings [B or 1, tokens, D] replace prompts. ValueError
+        for what does not fit. Latents that are returned are clean, x first.
+        ``callback_on_step_end(pipeline, step, timestep, {"latents": z})`` may return other latents;
+        ``interrupt`` set to True ends the steps.
+        """
+        images = [image] if isinstance(image, Image.Image) else list(image)
+        count, halves = len(images), 1 if guidance_scale == 1 else 2
+        self._check(
+            count, (width, height), num_frames, generator, output_type,
+            callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
+        self._check_options(
+            dct_percentage, dct_timestep, image_latent, decode_chunk_size, epa_reading
+        )
+        motion = inputs.bucket_tensor(
+            each("motion_bucket_id", motion_bucket_id, count),
+            each("motion_strength", motion_strength, count),
+        )
+        self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
+        text = self.embeddings("prompt", prompt, prompt_embeds, count)
+        if halves == 2:
+            negatives = [text or "" for text in each("negative_prompt", negative_prompt, count)]
+            negative = self.embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
+            text = torch.cat([negative, text])
+        bases = each("base_image", base_image, count)
+        own = [base or image for base, image in zip(bases, images, strict=True)]
+        x = self.encode_images(own, (width, height), image_latent)
+        device, dtype = x.device, self.unet.dtype
+        schedule = levels(self.scheduler)
+        signals = [level.a for level in schedule] + [_last_signal(self.scheduler)]
+        shape = (x.shape[1], num_frames - 1, *x.shape[3:])
+        if latents is None:
+            generators = generator if isinstance(generator, list) else [generator] * count
+            m = inputs.drawn(shape, generators).to(device)
+            if dct_init:
+                m = inputs.dct_init(m, x, self._trained_level(dct_timestep), dct_percentage)
+            latents = m * self.scheduler.init_noise_sigma + signals[0] * x
+        elif latents.shape != (count, *shape):
+            raise ValueError(f"latents are {tuple(latents.shape)}, not {(count, *shape)}.")
+        else:
+            latents = latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
+        conditions = {
+            "encoder_hidden_states": text.to(device, dtype),
+            "base_content": x.repeat(halves, 1, 1, 1, 1).to(dtype),
+            "motion": motion.repeat(halves).to(device),
+        }
+        takes = inspect.signature(self.scheduler.step).parameters
+        extra = {"generator": generator} if "generator" in takes else {}
+        self.interrupt, done = False, 0
+        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
+            output = self._guided(latents - signals[step] * x, t, conditions, guidance_scale)
+            latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
+            if callback_on_step_end is not None:
+                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
+                latents = callback_on_step_end(self, step, t, shown).pop("latents", latents)
+            done = step + 1
+            if self.interrupt:
+                break
+        # Some signal level below 1 is left at the end: z as it is decoded is x + m.
+        clean = torch.cat([x, latents + (1 - signals[done]) * x], dim=2)
+        frames: Any = clean
+        if output_type != "latent":
+            video = self.decode_latents(clean, decode_chunk_size)
+            frames = self.video_processor.postprocess_video(video, output_type=output_type)
+        self.maybe_free_model_hooks()
+        return CinemoOutput(frames=frames) if return_dict else (frames,)
+
+    @torch.no_grad()
+    def encode_images(
+        self, images: Sequence[Image.Image], size: tuple[int, int], image_latent: str = "mode"
+    ) -> Tensor:
+        """Clean, scaled latents x [B, 4, 1, h, w], float32, of paintings at ``size`` (w, h).
+
+        Each painting on its own. In float32 where the VAE says that halves overflow.
+        """
+        vae, own = self.vae, self.vae.dtype
+        upcast = own == torch.float16 and vae.config.force_upcast
+        try:
+            if upcast:
+                vae.to(dtype=torch.float32)
+            encoded = [self._encoded(image, size, image_latent) for image in images]
+        finally:
+            if upcast:
+                vae.to(dtype=own)
+        return (torch.cat(encoded) * vae.config.scaling_factor).unsqueeze(2)
+
+    def _encoded(self, image: Image.Image, size: tuple[int, int], image_latent: str) -> Tensor:
+        pixels = inputs.cropped(image, *size).to(self._execution_device, self.vae.dtype)
+        posterior = self.vae.encode(pixels).latent_dist
+        latent = posterior.mode().float()
+        if image_latent == "sample":
+            noise = inputs.posterior_noise(image, latent.shape).to(latent.device)
+            latent = latent + posterior.std.float() * noise
+        return latent
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor, decode_chunk_size: int = DECODED_FRAMES) -> Tensor:
+        """Video [B, 3, L, H, W] in [-1, 1], float32, of clean latents [B, 4, L, h, w].
+
+        The temporal decoder takes ``decode_chunk_size`` frames as a clip of its own. A VAE without
+        one takes frames singly.
+        """
+        temporal = isinstance(self.vae, AutoencoderKLTemporalDecoder)
+        chunk = decode_chunk_size if temporal else 1
+        clips = []
+        for clip in latents.to(self._execution_device) / self.vae.config.scaling_factor:
+            frames = []
+            for part in clip.transpose(0, 1).to(self.vae.dtype).split(chunk):
+                told = {"num_frames": len(part)} if temporal else {}
+                frames.append(self.vae.decode(part, return_dict=False, **told)[0].float())
+            clips.append(torch.cat(frames).transpose(0, 1))
+        return torch.stack(clips)
+
+    def _trained_level(self, timestep: int) -> NoiseLevel:
+        alpha_bar = float(self.scheduler.alphas_cumprod[timestep])
+        return NoiseLevel(timestep, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
+
+    def _guided(
+        self, residual: Tensor, t: Tensor, conditions: dict[str, Any], guidance_scale: float
+    ) -> Tensor:
+        """The guided prediction for the noised ``residual`` at ``t``, float32, in its shape."""
+        base = conditions["base_content"]
+        # Its dtype is the UNet's; asking the UNet itself walks all its modules, at every step.
+        clips = self.scheduler.scale_model_input(residual, t).to(base.dtype)
+        batch = len(base)
+        clips = clips.repeat(batch // len(clips), 1, 1, 1, 1)
+        # Always [b] in float32: a compiled UNet would be compiled anew for every number.
+        timesteps = t.to(clips.device, torch.float32).repeat(batch)
+        output = self.unet(clips, timesteps, **conditions, return_dict=False)[0].float()
+        if guidance_scale == 1:
+            return output
+        unconditional, conditional = output.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)
+
+    def _check(
+        self, count: int, size: tuple[int, int], num_frames: int, generator: Generators,
+        output_type: str, shown: Sequence[str],
+    ) -> None:  # fmt: skip
+        multiple = self.vae_scale_factor
+        if not count:
+            raise ValueError("image holds no painting.")
+        if min(size) <= 0 or any(side % multiple for side in size):
+            raise ValueError(
+                f"the size {size[0]}x{size[1]} is not a positive multiple of {multiple}."
+            )
+        if num_frames < 2:
+            raise ValueError(f"num_frames is {num_frames}; at least 2 are needed.")
+        if isinstance(generator, list) and len(generator) != count:
+            raise ValueError(f"{len(generator)} generators were given for {count} paintings.")
+        if output_type not in ("latent", "np", "pt", "pil"):
+            raise ValueError(f"output_type is {output_type!r}; use latent, np, pt or pil.")
+        if set(shown) - set(self._callback_tensor_inputs):
+            raise ValueError(f"callbacks are shown the latents only, not {', '.join(shown)}.")
+        kind = self.scheduler.config.get("prediction_type")
+        if kind != "epsilon" or self.scheduler.config.get("clip_sample"):
+            raise ValueError(
+                f"the scheduler has prediction_type {kind!r} and clip_sample "
+                f"{self.scheduler.config.get('clip_sample')}; residuals need epsilon and False."
+            )
+
+    def _check_options(
+        self, percentage: Any, timestep: Any, image_latent: Any, chunk: Any, reading: Any
+    ) -> None:
+        inputs.check_dct(percentage, timestep)
+        inputs.check_chunk(chunk)
+        inputs.check_choice("image_latent", image_latent, ImageLatent)
+        inputs.check_choice("epa_reading", reading, Reading)
+
+
+def _last_signal(scheduler: Any) -> float:
+    """What is left of z's factor after the last step."""
+    if not has_sigmas(scheduler):
+        return math.sqrt(float(getattr(scheduler, "final_alpha_cumprod", 1.0)))
+    variance_kept = hasattr(scheduler, "_sigma_to_alpha_sigma_t")
+    return 1 / math.hypot(1, float(scheduler.sigmas[-1])) if variance_kept else 1.0
