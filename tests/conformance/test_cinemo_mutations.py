@@ -187,8 +187,8 @@ def condition_is_the_painting(patch: Patch, case: CinemoCase) -> None:
     """The proxy's path sees the painting, not the proxy."""
     own, painting = Runner.run, case.images["real"]
 
-    def run(runner: Runner, batch: Batch, latents: Tensor | None = None) -> Tensor:
-        return own(runner, replace(batch, images=[painting] * len(batch.images)), latents)
+    def run(runner: Runner, batch: Batch, *rest: Any) -> Tensor:
+        return own(runner, replace(batch, images=[painting] * len(batch.images)), *rest)
 
     patch.setattr(Runner, "run", run)
 

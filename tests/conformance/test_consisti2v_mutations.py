@@ -164,8 +164,8 @@ def called(**mistaken: Any) -> Mutation:
     def patch(patch: Patch, case: ConsistI2VCase) -> None:
         own = Runner.run
 
-        def run(runner: Runner, batch: Batch, latents: Tensor | None = None) -> Tensor:
-            return own(replace(runner, call=replace(runner.call, **mistaken)), batch, latents)
+        def run(runner: Runner, batch: Batch, *rest: Any) -> Tensor:
+            return own(replace(runner, call=replace(runner.call, **mistaken)), batch, *rest)
 
         patch.setattr(Runner, "run", run)
 
@@ -175,9 +175,9 @@ def called(**mistaken: Any) -> Mutation:
 def condition_is_the_painting(patch: Patch, case: ConsistI2VCase) -> None:
     own = Runner.run
 
-    def run(runner: Runner, batch: Batch, latents: Tensor | None = None) -> Tensor:
+    def run(runner: Runner, batch: Batch, *rest: Any) -> Tensor:
         options = {**runner.call.options, "first_frame_latents": case.first_frame("real")}
-        return own(replace(runner, call=replace(runner.call, options=options)), batch, latents)
+        return own(replace(runner, call=replace(runner.call, options=options)), batch, *rest)
 
     patch.setattr(Runner, "run", run)
 

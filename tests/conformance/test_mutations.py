@@ -104,8 +104,8 @@ def condition_is_the_painting(patch: Patch, case: AnimateAnythingCase) -> None:
     """The proxy's path sees the painting, not the proxy."""
     own, painting = Runner.run, case.images["real"]
 
-    def run(runner: Runner, batch: Batch, latents: Tensor | None = None) -> Tensor:
-        return own(runner, replace(batch, images=[painting] * len(batch.images)), latents)
+    def run(runner: Runner, batch: Batch, *rest: Any) -> Tensor:
+        return own(runner, replace(batch, images=[painting] * len(batch.images)), *rest)
 
     patch.setattr(Runner, "run", run)
 
@@ -113,9 +113,9 @@ def condition_is_the_painting(patch: Patch, case: AnimateAnythingCase) -> None:
 def guidance_too_strong(patch: Patch, case: AnimateAnythingCase) -> None:
     own = Runner.run
 
-    def run(runner: Runner, batch: Batch, latents: Tensor | None = None) -> Tensor:
+    def run(runner: Runner, batch: Batch, *rest: Any) -> Tensor:
         scale = (runner.call.guidance_scale or 0.0) + 0.1
-        return own(replace(runner, call=replace(runner.call, guidance_scale=scale)), batch, latents)
+        return own(replace(runner, call=replace(runner.call, guidance_scale=scale)), batch, *rest)
 
     patch.setattr(Runner, "run", run)
 

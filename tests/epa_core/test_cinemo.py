@@ -19,6 +19,7 @@ from epa_core.awakening import (
 from epa_core.cards import model_card
 from epa_core.errors import UnsupportedError
 from epa_core.families import family_of
+from epa_core.levers import Levers
 from epa_core.loading import place
 
 CALL: dict[str, Any] = {"height": 16, "width": 32, "num_frames": 4, "num_inference_steps": 2}
@@ -140,6 +141,6 @@ def test_sizes_and_frames_that_do_not_fit_are_refused(pipeline: Any) -> None:
 
 def test_a_decoder_over_time_has_no_slices(pipeline: Any) -> None:
     with pytest.raises(UnsupportedError, match="cannot decode in slices"):
-        place(pipeline, "cpu", vae_slicing=True)
-    sliced = place(tiny_cinemo(temporal_decoder=False), "cpu", vae_slicing=True)
+        place(pipeline, "cpu", Levers(vae_slicing=True))
+    sliced = place(tiny_cinemo(temporal_decoder=False), "cpu", Levers(vae_slicing=True))
     assert sliced.vae.use_slicing

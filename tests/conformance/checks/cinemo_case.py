@@ -117,14 +117,13 @@ class CinemoCase(GoldenCase):
             assert noise.shape == shape, f"noise of shape {tuple(noise.shape)} for {tuple(shape)}"
             return noise
 
-        def renoise(runner: Runner, clips: Tensor, seeds: Any, purpose: str) -> Tensor:
-            assert purpose == "renoise", f"{purpose} noise was drawn"
+        def renoise(runner: Runner, clips: Tensor, seeds: Any) -> Tensor:
             return self.tensors["epa.renoise"].clone()
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(inputs, "posterior_noise", of_image)
             patch.setattr(inputs, "drawn", lambda *_: self.tensors[start].clone())
-            patch.setattr(Runner, "noise", renoise)
+            patch.setattr(Runner, "renoising_noise", renoise)
             yield
 
     def static(self, reading: str = "absolute") -> dict[PathName, Tensor]:
