@@ -21,6 +21,7 @@ from catalogs.catalog import build_source, read_catalog, write_catalog
 from catalogs.errors import ConfigError, StoreError
 from catalogs.storage import configure
 from catalogs.store import Store
+from epa_core.errors import UnsupportedError
 from flows.console import CONSOLE
 from flows.engines import check_engine
 from flows.wrap_up import Summary
@@ -246,3 +247,14 @@ def _log_plainly(level: str) -> None:
     handlers = [plain] if CONSOLE.is_terminal else None
     logging.basicConfig(format="%(message)s", level=logging.WARNING, handlers=handlers)
     logging.getLogger("epa").setLevel(level)
+    logging.getLogger("prefect.flow_runs").addFilter(_in_a_sentence)
+
+
+def _in_a_sentence(record: logging.LogRecord) -> bool:
+    """Leave out the traceback, here and on Prefect's pages, of an error that a sentence tells."""
+    if record.exc_info and isinstance(record.exc_info[1], _TOLD):
+        record.exc_info = None
+    return True
+
+
+_TOLD = (ConfigError, UnsupportedError, RunStopped, StoreError)
