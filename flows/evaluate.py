@@ -10,7 +10,7 @@ from prefect import flow
 from catalogs.storage import Storage, configure
 from catalogs.validation import printable
 from flows.artifacts import publish_table, shown
-from flows.inspect import open_collection
+from flows.inspection import open_collection
 from tasks.collection import Collection
 
 log = logging.getLogger("epa")

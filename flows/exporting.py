@@ -20,7 +20,7 @@ from catalogs.exports.works import POSTER, PREVIEW, Work, works_of
 from catalogs.validation import printable
 from flows.bar import Bar
 from flows.console import CONSOLE
-from flows.inspect import open_collection
+from flows.inspection import open_collection
 from tasks.collection import Collection
 from tasks.commit import source_type
 

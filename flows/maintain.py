@@ -17,7 +17,7 @@ from catalogs.storage import Storage, configure
 from catalogs.validation import printable
 from catalogs.verification import Verification
 from flows.artifacts import publish_table, shown
-from flows.inspect import open_collection
+from flows.inspection import open_collection
 from flows.maintenance import (
     find_garbage,
     garbage_facts,

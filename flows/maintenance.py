@@ -19,7 +19,7 @@ from catalogs.errors import ConfigError
 from catalogs.garbage import Garbage, Needs
 from catalogs.verification import Verification
 from flows.console import CONSOLE
-from flows.inspect import not_recorded, open_collection
+from flows.inspection import not_recorded, open_collection
 from flows.report import escaped
 from tasks.collection import Collection
 

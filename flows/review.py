@@ -14,7 +14,7 @@ from catalogs.errors import StoreError
 from catalogs.review_file import read_review
 from catalogs.reviews import VERDICTS, Decision, Review, Settled
 from catalogs.store import Store
-from flows.inspect import open_collection
+from flows.inspection import open_collection
 from flows.report import escaped, print_plan
 from tasks.collection import Collection
 

@@ -22,7 +22,7 @@ from catalogs.records import Record
 from catalogs.reviews import Decision
 from catalogs.rows import REJECTED
 from catalogs.validation import printable
-from flows.inspect import in_cell, open_collection
+from flows.inspection import in_cell, open_collection
 from flows.report import escaped
 from flows.review import decisions_about
 from tasks.collection import Collection, in_material

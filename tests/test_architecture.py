@@ -71,6 +71,12 @@ def test_prefect_is_imported_by_the_flow_only() -> None:
     assert users == allowed
 
 
+def test_no_module_hides_one_of_pythons() -> None:
+    """Prefect puts a deployment's folder before all others, and child processes keep that."""
+    ours = {path.stem for path in (ROOT / "flows").glob("*.py")}
+    assert not ours & sys.stdlib_module_names
+
+
 @pytest.mark.parametrize("module", ["tasks.config", "tasks.collection", "epa_core.cards"])
 def test_light_modules_stay_light(module: str) -> None:
     code = f"import sys, {module}; print({{'torch', 'prefect', 'diffusers'}} & set(sys.modules))"

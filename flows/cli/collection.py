@@ -29,7 +29,7 @@ def status(
     out: Where, json: Annotated[bool, typer.Option("--json", help="for programs")] = False
 ) -> None:
     """Count the works of a collection by state and failure code."""
-    from flows.inspect import print_status
+    from flows.inspection import print_status
 
     print_status(out, as_json=json)
 
@@ -42,7 +42,7 @@ def manifest(
     output: Annotated[Path | None, typer.Option("--output", "-o", help="a file")] = None,
 ) -> None:
     """Write the manifest of a collection: one row per work."""
-    from flows.inspect import write_manifest
+    from flows.inspection import write_manifest
 
     write_manifest(out, format.value, output)
 
@@ -77,7 +77,7 @@ def retry(
     """Try the failed works of a collection again, or take in what a curator decided."""
     from catalogs.errors import ConfigError
     from flows.cli.run import execute
-    from flows.inspect import ask_retry, open_collection
+    from flows.inspection import ask_retry, open_collection
 
     if review is None:
         count = ask_retry(out, reason or [], item or [])
@@ -94,7 +94,7 @@ def retry(
 
 def gallery(out: Where) -> None:
     """Write the gallery of a collection anew."""
-    from flows.inspect import open_collection
+    from flows.inspection import open_collection
     from flows.wrap_up import refresh_gallery
 
     collection = open_collection(out)
@@ -108,7 +108,7 @@ def report(
     ] = None,
 ) -> None:
     """Write the report of a collection anew: counts, failures, time, measures, versions."""
-    from flows.inspect import open_collection
+    from flows.inspection import open_collection
     from flows.run_report import write_report
 
     typer.echo(write_report(open_collection(out), output))

@@ -135,7 +135,7 @@ def test_a_wrong_place_is_one_sentence(
 
 def test_the_command_starts_without_torch_and_prefect(finished: Collection, tmp_path: Path) -> None:
     code = (
-        "import sys; from flows.inspect import open_collection; "
+        "import sys; from flows.inspection import open_collection; "
         "from flows.run_report import write_report; "
         f"write_report(open_collection({str(out_of(finished))!r}), {str(tmp_path / 'r')!r}); "
         "print({'torch', 'prefect', 'diffusers'} & set(sys.modules))"
@@ -151,7 +151,7 @@ def test_it_needs_no_home_and_no_style_of_the_user(finished: Collection, tmp_pat
     """matplotlib keeps a cache of fonts and reads settings; a page depends on neither."""
     (tmp_path / "matplotlibrc").write_text("font.size: 50\ntext.usetex: True\naxes.grid: False\n")
     code = (
-        "from flows.inspect import open_collection; from flows.run_report import write_report; "
+        "from flows.inspection import open_collection; from flows.run_report import write_report; "
         f"write_report(open_collection({str(out_of(finished))!r}), 'r')"
     )
     env = {**os.environ, "HOME": "/proc/none", "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -14,7 +14,7 @@ from paintings import tiny_run, write_paintings
 
 from catalogs import crashes, paths
 from epa_core.models.preview import PreviewPipeline
-from flows.inspect import ask_retry
+from flows.inspection import ask_retry
 from flows.wrap_up import publish_run
 from tasks import alone, shards
 from tasks.collection import Collection
