@@ -38,14 +38,14 @@ class Fit:
 
 
 NONE = Lever("none", "", "all of it on the GPU")
-TEXT = Lever("text encoder offload", "offload: model", "moved off before frames are made")
-MODEL = Lever("model offload", "offload: model", "one part at a time on the GPU")
+TEXT = Lever("text encoder offload", "execution.offload: model", "moved off before frames are made")
+MODEL = Lever("model offload", "execution.offload: model", "one part at a time on the GPU")
 FP8 = Lever(
     "fp8, model offload",
-    "offload: model, storage_dtype: float8_e4m3fn",
+    "execution.offload: model, model.storage_dtype: float8_e4m3fn",
     "weights in 8 bits between uses: results change a little",
 )
-GROUP = Lever("group offload", "offload: block", "a few layers at a time: slow")
+GROUP = Lever("group offload", "execution.offload: block", "a few layers at a time: slow")
 LEVERS = (NONE, TEXT, MODEL, FP8, GROUP)
 
 

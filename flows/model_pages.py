@@ -90,7 +90,7 @@ def explained(card: ModelCard) -> Iterator[tuple[str, str]]:
     yield "memory", card.memory
     if card.parts is not None and card.weights is not None:
         for lever in levers_of(card.parts):
-            settings = f" (execution: {{{lever.settings}}})" if lever.settings else ""
+            settings = f" ({lever.settings})" if lever.settings else ""
             yield "", f"{needed(card.parts, lever):5.1f} GiB with {lever.name}{settings}"
     for trap in card.traps:
         yield "know", trap
@@ -150,7 +150,7 @@ def print_recommended(memory: str, licence: str) -> None:
     plain = Console(highlight=False, soft_wrap=True)
     for lever in LEVERS:
         if lever.settings and any(fit.lever == lever for fit in fits):
-            plain.print(f"{lever.name}: execution: {{{lever.settings}}}; {lever.note}")
+            plain.print(f"{lever.name}: {lever.settings}; {lever.note}")
     for line in (*_conditions(fits), *_left_out(gib, licence)):
         plain.print(escape(line))
     plain.print(

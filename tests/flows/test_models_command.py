@@ -14,7 +14,19 @@ from epa_core.card_data import MODELS
 from epa_core.errors import UnsupportedError
 from epa_core.model_cards.card import Memory
 from epa_core.model_cards.refused import REFUSED
-from epa_core.recommend import FP8, GROUP, LEVERS, MODEL, NONE, TEXT, fit_of, memory_of, needed
+from epa_core.recommend import (
+    FP8,
+    GROUP,
+    LEVERS,
+    MODEL,
+    NONE,
+    TEXT,
+    Lever,
+    fit_of,
+    memory_of,
+    needed,
+)
+from tasks.config import RunConfig
 
 GIB = [4, 8, 12, 16, 24, 48, 80]
 
@@ -139,3 +151,16 @@ def test_more_memory_never_needs_a_heavier_lever(name: str) -> None:
     weights = [len(LEVERS) if fit is None else LEVERS.index(fit.lever) for fit in fits]
     assert weights == sorted(weights, reverse=True)
     assert all(fit is None or fit.needs <= gib for fit, gib in zip(fits, GIB, strict=True))
+
+
+@pytest.mark.parametrize("lever", LEVERS, ids=lambda lever: lever.name)
+def test_the_settings_of_a_lever_are_those_of_a_run_file(lever: Lever, tmp_path: Path) -> None:
+    given: dict[str, dict[str, str]] = {"model": {"name": "ltx-video"}, "execution": {}}
+    for setting in filter(None, lever.settings.split(", ")):
+        name, value = setting.split(": ")
+        section, field = name.split(".")
+        given[section][field] = value
+    run = RunConfig.model_validate({"catalog": "in", "output": str(tmp_path), **given})
+    for section, fields in given.items():
+        told = getattr(run, section).model_dump()
+        assert fields.items() <= told.items()
