@@ -73,6 +73,7 @@ CARDS = (
         saved_as=("ConditionalAnimationPipeline",),
         loader="epa_core.models.consisti2v_checkpoint.load_consisti2v",
         per_work=("negative_prompt",),
+        schedule=Schedule(first=20.06, last=1.351, t0=1, t0_kappa=20.06),
     ),
     ModelCard(
         name="cinemo",
@@ -94,6 +95,10 @@ CARDS = (
         uses_text=True,
         loader="epa_core.models.cinemo_checkpoint.load_cinemo",
         per_work=("motion_strength", "negative_prompt"),
+        schedule=Schedule(first=108.0, last=1.680, t0=7, t0_kappa=14.0),
+        traps=(
+            "The released code starts at kappa 108: distill.levels: native, animate.kappa0: 108.",
+        ),
         folders=("unet", "vae_temporal_decoder", "text_encoder", "tokenizer", "scheduler"),
     ),
 )
