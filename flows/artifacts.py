@@ -26,7 +26,8 @@ log = logging.getLogger("epa")
 Kind = Literal["progress", "table", "markdown"]
 _PATIENCE = 10.0  # seconds that the end of a run waits for what is still to be sent
 # The pages take every text in a table for Markdown: an image in it would be fetched, a link shown.
-_MARKDOWN = re.compile(r"[\\`*_\[\]<>&~|:@!#]|(?<=www)\.", re.IGNORECASE)
+# Emphasis does no harm, and the newer pages would show its escapes.
+_MARKDOWN = re.compile(r"[\\`\[\]<>&|:@!#]|(?<=www)\.", re.IGNORECASE)
 
 
 class _Content(NamedTuple):

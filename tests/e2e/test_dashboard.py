@@ -137,7 +137,7 @@ def test_the_table_of_shards_grows_while_the_run_goes_on(watched: Watched) -> No
 
 def test_the_table_of_shards_tells_what_came_of_each(watched: Watched) -> None:
     total, *rows = json.loads(watched.artifacts["epa-shards"]["data"])
-    assert (total["works"], total["done"], total["failed"]) == (24, 20, r"4 decode\_failed")
+    assert (total["works"], total["done"], total["failed"]) == (24, 20, "4 decode_failed")
     assert total["GPU memory"] == ""  # there is none
     assert sum(row["works"] for row in rows) == 24
     assert sum(row["done"] for row in rows) == 20
