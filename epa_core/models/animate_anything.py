@@ -132,7 +132,7 @@ class AnimateAnythingPipeline(TextAndFrames):
         extra = {"generator": generator} if "generator" in takes else {}
         self.interrupt = False
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            output = self._guided(latents, t, conditions, guidance_scale)
+            output = self.guided(latents, t, conditions, guidance_scale, "condition_latent")
             latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
             if callback_on_step_end is not None:
                 shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
@@ -182,24 +182,6 @@ class AnimateAnythingPipeline(TextAndFrames):
                 f"latents are {tuple(latents.shape)}, not {(batch, channels, num_frames, *size)}."
             )
         return latents * self.scheduler.init_noise_sigma
-
-    def _guided(
-        self, latents: Tensor, t: Tensor, conditions: dict[str, Any], guidance_scale: float
-    ) -> Tensor:
-        """The guided prediction at ``t``, float32, shaped as ``latents``."""
-        condition = conditions["condition_latent"]
-        # Its dtype is the UNet's; asking the UNet itself walks all its modules, at every step.
-        clips = self.scheduler.scale_model_input(latents, t).to(condition.dtype)
-        batch = len(condition)
-        clips = clips.repeat(batch // len(clips), 1, 1, 1, 1)
-        # Always [b] in float32, whatever the scheduler counts in: a compiled UNet would be
-        # compiled anew for every number and every dtype.
-        timesteps = t.to(clips.device, torch.float32).repeat(batch)
-        output = self.unet(clips, timesteps, **conditions, return_dict=False)[0].float()
-        if guidance_scale == 1:
-            return output
-        unconditional, conditional = output.chunk(2)
-        return unconditional + guidance_scale * (conditional - unconditional)
 
 
 def _check(

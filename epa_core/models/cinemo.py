@@ -153,7 +153,9 @@ class CinemoPipeline(TextAndFrames):
         extra = {"generator": generator} if "generator" in takes else {}
         self.interrupt, done = False, 0
         for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            output = self._guided(latents - signals[step] * x, t, conditions, guidance_scale)
+            output = self.guided(
+                latents - signals[step] * x, t, conditions, guidance_scale, "base_content"
+            )
             latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
             if callback_on_step_end is not None:
                 shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
@@ -219,23 +221,6 @@ class CinemoPipeline(TextAndFrames):
     def _trained_level(self, timestep: int) -> NoiseLevel:
         alpha_bar = float(self.scheduler.alphas_cumprod[timestep])
         return NoiseLevel(timestep, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
-
-    def _guided(
-        self, residual: Tensor, t: Tensor, conditions: dict[str, Any], guidance_scale: float
-    ) -> Tensor:
-        """The guided prediction for the noised ``residual`` at ``t``, float32, in its shape."""
-        base = conditions["base_content"]
-        # Its dtype is the UNet's; asking the UNet itself walks all its modules, at every step.
-        clips = self.scheduler.scale_model_input(residual, t).to(base.dtype)
-        batch = len(base)
-        clips = clips.repeat(batch // len(clips), 1, 1, 1, 1)
-        # Always [b] in float32: a compiled UNet would be compiled anew for every number.
-        timesteps = t.to(clips.device, torch.float32).repeat(batch)
-        output = self.unet(clips, timesteps, **conditions, return_dict=False)[0].float()
-        if guidance_scale == 1:
-            return output
-        unconditional, conditional = output.chunk(2)
-        return unconditional + guidance_scale * (conditional - unconditional)
 
     def _check(
         self, count: int, size: tuple[int, int], num_frames: int, generator: Generators,

@@ -67,3 +67,31 @@ class TextAndFrames(DiffusionPipeline):
         if len(embeddings) not in (1, count):
             raise ValueError(f"{name}_embeds are {len(embeddings)} for {count} paintings.")
         return embeddings.expand(count, -1, -1)
+
+    def guided(
+        self,
+        latents: Tensor,
+        t: Tensor,
+        conditions: dict[str, Any],
+        guidance_scale: float,
+        image_condition: str,
+    ) -> Tensor:
+        """The guided prediction at ``t``, float32, shaped as ``latents``.
+
+        ``conditions`` are the UNet's arguments for both ways one after the other, the
+        unconditional one first, or for one at a scale of 1; ``image_condition`` names the one of
+        them that is latents.
+        """
+        condition = conditions[image_condition]
+        # Its dtype is the UNet's; asking the UNet itself walks all its modules, at every step.
+        clips = self.scheduler.scale_model_input(latents, t).to(condition.dtype)
+        batch = len(condition)
+        clips = clips.repeat(batch // len(clips), 1, 1, 1, 1)
+        # Always [b] in float32, whatever the scheduler counts in: a compiled UNet would be
+        # compiled anew for every number and every dtype.
+        timesteps = t.to(clips.device, torch.float32).repeat(batch)
+        output = self.unet(clips, timesteps, **conditions, return_dict=False)[0].float()
+        if guidance_scale == 1:
+            return output
+        unconditional, conditional = output.chunk(2)
+        return unconditional + guidance_scale * (conditional - unconditional)

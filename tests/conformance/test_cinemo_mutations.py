@@ -179,8 +179,9 @@ def decoded_at_once(patch: Patch, case: CinemoCase) -> None:
 
 
 def guidance_too_strong(patch: Patch, case: CinemoCase) -> None:
-    own = CinemoPipeline._guided
-    patch.setattr(CinemoPipeline, "_guided", lambda *given: own(*given[:4], given[4] + 0.1))
+    own = CinemoPipeline.guided
+    stronger = lambda *given: own(*given[:4], given[4] + 0.1, *given[5:])  # noqa: E731
+    patch.setattr(CinemoPipeline, "guided", stronger)
 
 
 def condition_is_the_painting(patch: Patch, case: CinemoCase) -> None:
