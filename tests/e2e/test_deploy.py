@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from paintings import write_run_file
 from prefect_server import BIN, PrefectServer
@@ -101,11 +100,11 @@ def test_a_second_collection_has_deployments_of_its_own(
 def test_parameters_are_held_against_the_run_file(server: PrefectServer, tmp_path: Path) -> None:
     assert deploy(server, write_run_file(tmp_path, 2)).returncode == 0
     entry = by_name(server)["animate-collection"]
-    place = f"{server.url}/deployments/{entry['id']}/create_flow_run"
+    place = f"/deployments/{entry['id']}/create_flow_run"
     run = entry["parameters"]["run"]
 
     def asked(changed: dict[str, Any]) -> int:
-        return httpx.post(place, json={"parameters": {"run": changed}}, timeout=30).status_code
+        return server.post(place, {"parameters": {"run": changed}}).status_code
 
     assert asked({**run, "sed": 4}) == 409
     assert asked({**run, "execution": {"shard_size": 0}}) == 409

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import subprocess
@@ -13,7 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
 BIN = Path(sys.executable).parent
+# What the server answers while its SQLite is locked by somebody else; Prefect's own client asks
+# again then, too.
+LOCKED = 503
 
 
 class PrefectServer:
@@ -24,6 +30,9 @@ class PrefectServer:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}/api"
+        self._client = requests.Session()
+        again = Retry(5, status_forcelist=[LOCKED], allowed_methods=None, backoff_factor=0.5)
+        self._client.mount(self.url, HTTPAdapter(max_retries=again))
         self._log = home / "server.log"
         self._env = os.environ | {
             "PREFECT_HOME": str(home),
@@ -58,15 +67,15 @@ class PrefectServer:
         self._process.kill()
         self._process.wait()
 
+    def post(self, path: str, body: dict[str, Any] | None = None) -> requests.Response:
+        """One call of the server's API, whatever it answers."""
+        return self._client.post(self.url + path, json=body or {}, timeout=30)
+
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One call of the server's API."""
-        request = urllib.request.Request(
-            self.url + path,
-            data=json.dumps(body if body is not None else {}).encode(),
-            headers={"content-type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
+        """What one call of the server's API answers; an answer that is an error is raised."""
+        answer = self.post(path, body)
+        answer.raise_for_status()
+        return answer.json()
 
     def __enter__(self) -> Self:
         self.start()

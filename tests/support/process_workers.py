@@ -5,11 +5,9 @@ from __future__ import annotations
 import secrets
 import signal
 import subprocess
-import time
-import urllib.error
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
 import workers
@@ -91,21 +89,13 @@ class Fleet:
         wait_until(lambda: names <= self._online(), 300)
         return started
 
-    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """One call of the server's API; SQLite is locked now and then, and one asks again."""
-        for _ in range(10):
-            with suppress(urllib.error.URLError, TimeoutError):
-                return self.server.ask(path, body)
-            time.sleep(2)
-        return self.server.ask(path, body)
-
     def _online(self) -> set[str]:
-        known = self._ask(f"/work_pools/{self.pool}/workers/filter", {})
+        known = self.server.ask(f"/work_pools/{self.pool}/workers/filter", {})
         return {worker["name"] for worker in known if worker["status"] == "ONLINE"}
 
     def shard_runs(self, states: tuple[str, ...] = ()) -> list[dict[str, object]]:
         """The flow runs of shards that are in one of some states, or all."""
-        runs = self._ask("/flow_runs/filter")
+        runs = self.server.ask("/flow_runs/filter")
         mine = [run for run in runs if run["work_pool_name"] == self.pool]
         return [run for run in mine if not states or run["state_type"] in states]
 
@@ -116,8 +106,8 @@ class Fleet:
         from flows.animate_shard import animate_shard
 
         root = str(workers.ROOT)
-        self._ask("/work_pools/", {"name": self.pool, "type": "process"})
-        flow = self._ask("/flows/", {"name": animate_shard.name})
+        self.server.ask("/work_pools/", {"name": self.pool, "type": "process"})
+        flow = self.server.ask("/flows/", {"name": animate_shard.name})
         step = {"prefect.deployments.steps.set_working_directory": {"directory": root}}
         deployment = {
             "name": "animate-shard",
@@ -129,7 +119,7 @@ class Fleet:
             "parameter_openapi_schema": parameter_schema(animate_shard).model_dump_for_openapi(),
             "enforce_parameter_schema": True,
         }
-        self._ask("/deployments/", deployment)
+        self.server.ask("/deployments/", deployment)
         return self
 
     def __exit__(self, *_: object) -> None:
