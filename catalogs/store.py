@@ -126,7 +126,7 @@ class Store:
             self.put(paths.WRITE_CHECK, b"", durable=False)
             self.delete([paths.WRITE_CHECK])
         except (OSError, TypeError, ValueError) as error:  # clients look at options only now
-            cause = error.__cause__ or error
+            cause = error if no_bucket(error) else error.__cause__ or error
             reason = redact(getattr(cause, "strerror", None) or str(cause))
             raise ConfigError(f"output {self.url} is not writable: {reason}.") from error
 

@@ -1,6 +1,7 @@
 """Settings every test shares: one thread per process, no telemetry, no stray Prefect server."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ os.environ.setdefault("PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT", "false")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+SLOW = ("server", "slow")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -25,8 +27,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave the long tests to `make test-faults` and `test-e2e`, whatever `-m` chooses beside."""
+    """Leave the long tests to `make test-faults` and `test-e2e`, whatever `-m` chooses beside.
+
+    Files that start servers or take long come first: whoever runs several files at a time does
+    not wait for the last of them alone in the end.
+    """
     left = [name for name in ("faults", "e2e") if not config.getoption(f"--{name}")]
     long = [item for item in items if any(item.get_closest_marker(name) for name in left)]
     config.hook.pytest_deselected(items=long)
     items[:] = [item for item in items if item not in set(long)]
+    weights = Counter(item.path for item in items for name in SLOW if item.get_closest_marker(name))
+    items.sort(key=lambda item: weights[item.path] == 0)

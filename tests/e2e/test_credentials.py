@@ -92,7 +92,8 @@ def test_failures_name_no_credential(
 ) -> None:
     caplog.set_level(logging.INFO)
     source = write_paintings(tmp_path / "in", 1)
-    missing = tiny_run(source, "s3://no-such-bucket-at-all/x")
+    there = {"s3": {"endpoint_url": server.url}}
+    missing = tiny_run(source, "s3://no-such-bucket-at-all/x", storage=there)
     with ScriptedProxy(server.url) as proxy:
         proxy.every = REFUSED
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
@@ -109,11 +110,11 @@ def test_failures_name_no_credential(
                 act()
             assert not leaked(whole(caught.value)), act
         assert proxy.take()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", server.url)
-    with pytest.raises(ConfigError, match="is not writable") as unwritable:
+    configure(missing.storage)
+    with pytest.raises(ConfigError, match="is not writable: there is no such bucket") as unwritable:
         Store.open(missing.output).check_writable()
     assert not leaked(whole(unwritable.value))
-    with pytest.raises(StoreError, match="no-such-bucket-at-all") as unread:
+    with pytest.raises(StoreError, match="there is no such bucket: s3://no-such") as unread:
         Collection.open(missing)
     assert not leaked(whole(unread.value))
     assert not leaked(logged(caplog))
