@@ -14,6 +14,7 @@ from torch import Tensor
 from epa_core.families import CallSettings, Family, family_of
 from epa_core.families.base import dtype_kept
 from epa_core.levers import CachedCalls, step_caches
+from epa_core.levers.placement import offloaded_after
 from epa_core.seam import Plan, plan
 from epa_core.settings import EPASettings
 
@@ -101,8 +102,10 @@ class Runner:
             "output_type": "latent",
             **({} if latents is None else {"latents": latents}),
         }
-        # A call that fails while SVD encodes in float32 would leave its VAE in float32.
+        # A call that fails while SVD encodes in float32 would leave its VAE in float32, and one
+        # that fails anywhere its modules on the accelerator.
         with (
+            offloaded_after(self.pipeline),
             _global_seed(self.pipeline, seeds[0]),
             dtype_kept(self.pipeline.vae),
             step_caches.cached(self.pipeline, stage, self.steps),

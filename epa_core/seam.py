@@ -203,8 +203,6 @@ def plan(pipeline: "DiffusionPipeline", call: Callable[[], object]) -> Plan:
         try:
             call()
         except _Planned as planned:
-            # The abandoned call must not leave offloaded modules on the accelerator.
-            pipeline.maybe_free_model_hooks()
             return Plan(planned.scheduler)
     raise UnsupportedError(
         f"{type(pipeline).__name__} never calls its scheduler's set_timesteps, "

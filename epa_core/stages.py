@@ -21,6 +21,7 @@ from epa_core.errors import UnsupportedError
 from epa_core.families import CallSettings, family_of
 from epa_core.fuse import Interpolation
 from epa_core.levers import step_caches
+from epa_core.levers.placement import offloaded_after
 from epa_core.model_cards.card import MAX_NATIVE_KAPPA, PAPER_KAPPA0
 from epa_core.noise_levels import NoiseLevel, nearest, paper_kappas, prediction_type, update_count
 from epa_core.runner import Batch, Runner, Seed, runner_of
@@ -45,9 +46,8 @@ def static_latents(
     family = family_of(pipeline)
     family.check(pipeline, call)
     call = family.native(pipeline, call)
-    clips = [family.encode(pipeline, image, call)[0].float().cpu() for image in images]
-    pipeline.maybe_free_model_hooks()
-    return clips
+    with offloaded_after(pipeline):
+        return [family.encode(pipeline, image, call)[0].float().cpu() for image in images]
 
 
 @torch.no_grad()
@@ -218,9 +218,8 @@ def decode_latents(
 ) -> list[Frames]:
     """Final latents -> uint8 frames [F, H, W, 3], one clip at a time, as the pipeline decodes."""
     family = family_of(pipeline)
-    clips = [family.frames(pipeline, clip[None], call) for clip in latents]
-    pipeline.maybe_free_model_hooks()
-    return clips
+    with offloaded_after(pipeline):
+        return [family.frames(pipeline, clip[None], call) for clip in latents]
 
 
 def unread(pipeline: "DiffusionPipeline", prompt: str) -> str:

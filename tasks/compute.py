@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from catalogs.choice import Choice
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.media.images import fit
 from tasks import animate, distill, models
+from tasks.failures import out_of_memory
 from tasks.levers import in_float32
+from tasks.models import free_memory
 from tasks.proxy_pass import draw_proxies
 from tasks.shard import Job, Shard, Source, keep_proxy, painting_to_redraw, shared_time
 
@@ -82,6 +84,10 @@ def make_paths(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
     with shared_time(entries, "t_distill"):
         _distill_missing(shard, entries, model_for(shard, entries[0].source.painting.size))
     return entries
+
+
+#: One path of a work: its stage, and the picture that motion is distilled into.
+Path: TypeAlias = tuple[Awakening, str, "PIL.Image.Image"]
 
 
 @dataclass(frozen=True)
@@ -196,8 +202,11 @@ def _draw_missing(shard: Shard, entries: list[Awakening]) -> None:
 
 
 def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:
-    """Both paths of every work that lacks them, all in one call."""
-    paths: list[tuple[Awakening, str, PIL.Image.Image]] = []
+    """Both paths of every work that lacks them, all in one call.
+
+    Where memory is too short for the two of a single work, one after the other.
+    """
+    paths: list[Path] = []
     for entry in entries:
         if "animate" in entry.latents:
             continue
@@ -209,7 +218,22 @@ def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> No
                 paths.append((entry, stage, image))
     if not paths:
         return
-    refined = distill.run(
+    try:
+        refined = _distilled(shard, paths, model)
+    except Exception as error:
+        # A batch of several works is halved by whoever called; the two paths of one are its last.
+        if len(entries) > 1 or len(paths) < 2 or not out_of_memory(error):
+            raise
+        refined = None
+    if refined is None:  # outside the handler: the error's traceback held the batch's tensors
+        free_memory()
+        refined = [latents for path in paths for latents in _distilled(shard, [path], model)]
+    for (entry, stage, _), latents in zip(paths, refined, strict=True):
+        _keep(shard, entry, stage, latents)
+
+
+def _distilled(shard: Shard, paths: list[Path], model: Model) -> list[torch.Tensor]:
+    return distill.run(
         model.pipeline,
         [image for _, _, image in paths],
         [entry.job.prompt for entry, _, _ in paths],
@@ -218,8 +242,6 @@ def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> No
         model.call,
         [entry.own for entry, _, _ in paths],
     )
-    for (entry, stage, _), latents in zip(paths, refined, strict=True):
-        _keep(shard, entry, stage, latents)
 
 
 def _animate_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:

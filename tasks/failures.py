@@ -122,7 +122,7 @@ def as_item_error(error: Exception, stage: str) -> ItemError:
         known = getattr(error, "kind", "store_error")
         return ItemError(known if known in CODES else "store_error", _short(error), stage=stage)
     for kinds, code, message in _KNOWN:
-        if isinstance(error, kinds):
+        if isinstance(error, kinds) and stage in _READING:
             return ItemError(code, message or _short(error), stage=stage)
     digest = hashlib.blake2b(
         "".join(traceback.format_tb(error.__traceback__)).encode(), digest_size=4
@@ -132,6 +132,9 @@ def as_item_error(error: Exception, stage: str) -> ItemError:
     return ItemError("unexpected", message, stage=stage)
 
 
+# Stages that read what the catalog names. In others a missing file is the machine's: a cache of
+# compiled kernels, say.
+_READING = ("fetch", "prepare")
 # Kind of error, failure code, sentence (None: the error's own).
 _KNOWN: tuple[tuple[type[Exception], str, str | None], ...] = (
     (FileNotFoundError, "missing_file", "the picture is not where the catalog says"),

@@ -157,7 +157,10 @@ def load_painting(
         width, height = (int(facts[name]) for name in ("width", "height"))
         return Source(painting, facts["sha256"], int(facts["bytes"]), width, height)
     with timed(seconds, "t_fetch"):
-        data = read_image(job.row["image_uri"], max_bytes=shard.limits.max_bytes)
+        try:
+            data = read_image(job.row["image_uri"], max_bytes=shard.limits.max_bytes)
+        except Exception as error:  # judged here: a later stage may ask for the painting again
+            raise as_item_error(error, "prepare") from error
     with timed(seconds, "t_prepare"):
         source = _prepared(shard, job, data, stage)
     facts = {"sha256": source.sha256, "bytes": str(source.bytes)}

@@ -1,5 +1,7 @@
 """Which parts of a pipeline wait in main memory, and how they come to the device."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,6 +38,22 @@ def bring(pipeline: "DiffusionPipeline", device: str, levers: Levers) -> None:
             f"{type(pipeline).__name__} cannot be placed with offload {levers.offload!r} "
             f"({reason}); take another of {others}."
         ) from error
+
+
+@contextmanager
+def offloaded_after(pipeline: "DiffusionPipeline") -> Iterator[None]:
+    """Let modules that were taken to the accelerator one by one leave it, however the block ends.
+
+    A pipeline does so at the end of its call: one that fails would leave them there, and the next
+    try, with less, would find less room.
+    """
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):  # an accelerator that is broken: the first error says why
+            pipeline.maybe_free_model_hooks()
+        raise
+    pipeline.maybe_free_model_hooks()
 
 
 def _by_groups(pipeline: Any, device: torch.device, levers: Levers) -> None:

@@ -191,19 +191,3 @@ def test_a_pipeline_that_skips_steps_is_refused():
         )
     with pytest.raises(UnsupportedError, match="never calls its scheduler's set_timesteps"):
         plan(pipeline, lambda: None)
-
-
-def test_an_abandoned_plan_frees_offloaded_models():
-    tiny = build("ltx")
-    freed = []
-
-    class Counting(type(tiny.pipeline)):
-        def maybe_free_model_hooks(self):
-            freed.append(True)
-            super().maybe_free_model_hooks()
-
-    pipeline = Counting(**tiny.pipeline.components)
-    pipeline.scheduler = diffusers.DDIMScheduler()
-    schedule = plan(pipeline, lambda: pipeline.scheduler.set_timesteps(5)).native()
-    assert len(schedule) == 5
-    assert len(freed) == 1

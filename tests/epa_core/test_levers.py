@@ -50,6 +50,31 @@ def test_offloading_changes_nothing(name: str, offload: Any) -> None:
     assert difference(name, Levers(offload=offload)) == 0
 
 
+@pytest.mark.parametrize("failing", ["encoder", "transformer", "decoder"])
+def test_a_call_that_fails_leaves_no_module_on_the_accelerator(
+    failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the smaller batch that follows would find less room than the one that failed."""
+    tiny, freed = pulled(TRANSFORMER, Levers(offload="model")), []
+    plain_free = tiny.pipeline.maybe_free_model_hooks
+
+    def free() -> None:
+        freed.append(len(tiny.pipeline._all_hooks))
+        plain_free()
+
+    def too_large(*_: Any, **__: Any) -> None:
+        freed.clear()
+        raise torch.OutOfMemoryError("too large")
+
+    monkeypatch.setattr(tiny.pipeline, "maybe_free_model_hooks", free)
+    part = getattr(tiny.pipeline, failing, None) or getattr(tiny.pipeline.vae, failing)
+    part.register_forward_pre_hook(too_large)
+    with pytest.raises(torch.OutOfMemoryError):
+        frames_of(tiny, steps=STEPS)
+    assert len(freed) == 1
+    assert freed[0] > 0
+
+
 def test_layers_that_two_parts_share_cannot_be_taken_away_one_by_one() -> None:
     with pytest.raises(UnsupportedError, match=r"PIAPipeline cannot .*'sequential'.*take another"):
         placement.bring(build("pia").pipeline, "cpu", Levers(offload="sequential"))

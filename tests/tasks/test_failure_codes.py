@@ -152,6 +152,12 @@ def test_what_an_error_means(error: Exception, code: str) -> None:
     assert out_of_memory(error) == (code in {"cuda_oom", "host_oom"})
 
 
+@pytest.mark.parametrize("error", [FileNotFoundError("kernel.so"), PermissionError("cache")])
+def test_a_file_of_the_machine_is_no_picture(error: Exception) -> None:
+    """Compiled kernels have caches of their own: what is missing there says nothing of a work."""
+    assert as_item_error(error, "animate").code == "unexpected"
+
+
 @pytest.mark.parametrize(
     "error",
     [ItemError("numeric", "no numbers", stage="animate"), BrokenAccelerator("cuda_assert", "gone")],
