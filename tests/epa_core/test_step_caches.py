@@ -202,6 +202,18 @@ def test_networks_without_caches_are_refused(name: str, cache: str) -> None:
         ("ltx", StepCache("faster"), "packs them into tokens; take 'pab' or 'first-block'"),
         ("wan22", CACHES["mag"], "counts the steps of one network, and Wan.* has two"),
         ("ltx", StepCache("taylorseer", modules=("blocks",)), "no module of LTX.*attn1, .*attn2"),
+        # A list of blocks is never called itself: a hook on it would count, and do nothing.
+        (
+            "ltx",
+            StepCache("taylorseer", modules=("transformer_blocks",)),
+            "modules transformer_blocks: no module of LTX.* that computes",
+        ),
+        # One pattern that names something does not hide another that names nothing.
+        (
+            "wan21",
+            StepCache("taylorseer", modules=(r"blocks\.\d\.attn1", r"blocks\.\d\.attn3")),
+            r"modules blocks\\.\\d\\.attn3: no module of Wan",
+        ),
     ],
 )
 def test_what_would_go_wrong_silently_is_refused(name: str, cache: StepCache, message: str) -> None:
@@ -210,6 +222,23 @@ def test_what_would_go_wrong_silently_is_refused(name: str, cache: StepCache, me
         place(tiny.pipeline, "cpu", Levers(step_cache=cache))
     assert not hooked(tiny)
     assert step_caches.cache_of(tiny.pipeline, "animate") is None
+
+
+def test_a_network_without_attentions_of_diffusers_is_refused_by_what_was_hooked() -> None:
+    """Not by a list of families: nothing that the cache looks for is found in these blocks."""
+
+    class Mixed(diffusers.LTXVideoTransformer3DModel):
+        pass
+
+    tiny = build_deep("ltx")
+    tiny.pipeline.transformer = Mixed.from_config(tiny.pipeline.transformer.config)
+    for block in tiny.pipeline.transformer.transformer_blocks:
+        block.attn1, block.attn2 = torch.nn.Identity(), torch.nn.Identity()
+    with pytest.raises(UnsupportedError, match="'taylorseer' finds nothing in Mixed to take over"):
+        place(tiny.pipeline, "cpu", Levers(step_cache=StepCache("taylorseer")))
+    assert not hooked(tiny)
+    named = StepCache("taylorseer", modules=(r"transformer_blocks\.\d\.ff",))
+    place(tiny.pipeline, "cpu", Levers(step_cache=named))
 
 
 def test_a_network_of_one_block_has_no_first_one() -> None:
@@ -269,6 +298,7 @@ def test_faster_needs_guidance() -> None:
         ({"name": "pab", "threshold": 0.1}, "'pab' reads no threshold; it reads interval"),
         ({"name": "first-block", "interval": 2}, "reads no interval; it reads threshold"),
         ({"name": "pab", "modules": ("x",)}, "reads no modules"),
+        ({"name": "taylorseer", "modules": ("attn[",)}, r"modules 'attn\[' is no pattern \(unterm"),
         ({"name": "mag"}, r"'mag' needs ratios.* MagCacheConfig\(calibrate=True\)"),
         ({"name": "mag", "ratios": (1.0,), "stages": ("distill",)}, "can be animate alone"),
         ({"name": "pab", "stages": ()}, "stages is empty; name distill, animate or both"),
