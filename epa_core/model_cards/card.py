@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from epa_core.levers import CacheName
+
 Commercial = Literal["yes", "conditional", "no", "unknown"]
 
 #: The paper's first noise-to-signal ratio: where re-noising starts if a schedule has no signal.
@@ -64,6 +66,26 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Takes:
+    """Which levers of memory and time the model has something for (docs/memory.md).
+
+    ``network``: offload, storage_dtype and compile. ``sequential``: that kind of offload.
+    ``compile_blocks``: compile: blocks. ``attention``: another backend of either kind.
+    ``chunks``: its call takes decode_chunk_size.
+    """
+
+    network: bool = True
+    sequential: bool = True
+    compile_blocks: bool = False
+    attention: bool = False
+    channels_last: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = True
+    chunks: bool = False
+    step_caches: tuple[CacheName, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """One image-to-video model: where it comes from and the call it was made for.
 
@@ -76,8 +98,8 @@ class ModelCard:
     the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are the
     catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
     ``commercial`` says whether videos may be used commercially, ``condition`` on what terms.
-    ``traps`` are what people run into. ``folders`` are those of weights that are released without a
-    ``model_index.json``.
+    ``levers`` are what it can trade. ``traps`` are what people run into. ``folders`` are those of
+    weights that are released without a ``model_index.json``.
     """
 
     name: str
@@ -104,6 +126,7 @@ class ModelCard:
     condition: str = ""
     frame_multiple: int = 1
     schedule: Schedule | None = None
+    levers: Takes = Takes()
     traps: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
 

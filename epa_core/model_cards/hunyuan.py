@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 _SHIFT7 = Schedule(first=math.inf, last=4.67, t0=9, t0_kappa=14.88)
 _HUNYUAN: dict[str, Any] = {
@@ -33,6 +33,7 @@ CARDS = (
         conditioned_on="first frame (latent channels, or a clean frame), LLaVA picture and text",
         family="hunyuanvideo",
         schedule=_SHIFT7,
+        levers=Takes(attention=True, compile_blocks=True),
         traps=(
             "Weights of the kind latent_concat leave out the first four frames: 129 give 125.",
             "guidance_scale is an embedding in weights of the kind token_replace; in the others it "
@@ -53,6 +54,7 @@ CARDS = (
         conditioned_on="first frame (latent and mask channels), SigLIP tokens, Qwen and ByT5 text",
         family="hunyuanvideo1.5",
         schedule=Schedule(first=math.inf, last=3.33, t0=7, t0_kappa=15.83),
+        levers=Takes(attention=True, compile_blocks=True, step_caches=("taylorseer",)),
         traps=(
             "It computes at sizes of a list: a painting is resized to the nearest one and its "
             "video back, mostly by less than a tenth.",

@@ -2,7 +2,7 @@
 
 import math
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 CARDS = (
     ModelCard(
@@ -27,6 +27,11 @@ CARDS = (
         uses_text=True,
         per_work=("negative_prompt",),
         schedule=Schedule(first=math.inf, last=8.66, t0=13, t0_kappa=14.36),
+        levers=Takes(
+            attention=True,
+            compile_blocks=True,
+            step_caches=("pab", "first-block", "mag", "taylorseer"),
+        ),
         traps=(
             "The first latent frame stays the painting: motion starts after it.",
             "Levels shift with size and frames, and end at a noise of 0.1.",
@@ -55,6 +60,7 @@ CARDS = (
         per_work=("negative_prompt",),
         saved_as=("LTX2Pipeline",),
         schedule=Schedule(first=math.inf, last=6.82, t0=11, t0_kappa=15.77),
+        levers=Takes(attention=True, compile_blocks=True, step_caches=("taylorseer",)),
         traps=(
             "It sees the painting recompressed as H.264 (image_crf), as it was trained.",
             "Its sound is made and thrown away; a distillation cut off in its middle starts anew.",

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 _SHARED: dict[str, Any] = {
     "revision": None,
@@ -34,6 +34,7 @@ CARDS = (
         family="sana-video",
         saved_as=("SanaVideoPipeline",),  # one checkpoint for text-to-video and image-to-video
         schedule=Schedule(first=math.inf, last=4.9, t0=10, t0_kappa=13.5),
+        levers=Takes(attention=True, channels_last=True),
         traps=(_STILL, _ALONE, "Its list of sizes is not used: videos keep the painting's shape."),
         **_SHARED,
     ),
@@ -51,6 +52,7 @@ CARDS = (
         fps=24,
         conditioned_on="first frame (clean latent), Qwen and CLIP text",
         family="kandinsky5",
+        levers=Takes(attention=True, compile_blocks=True),
         traps=(
             _STILL,
             _ALONE,
@@ -73,6 +75,11 @@ CARDS = (
         conditioned_on="first frame (latent and mask channels), vision tokens, T5Gemma text",
         family="motif-video",
         saved_as=("MotifVideoPipeline",),
+        levers=Takes(
+            attention=True,
+            compile_blocks=True,
+            step_caches=("first-block", "mag", "taylorseer"),
+        ),
         traps=(
             _ALONE,
             "Guidance is a component (a guider); model.guidance_scale sets its scale.",

@@ -1,6 +1,6 @@
 """The embedded preview, and the paper's models."""
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 CARDS = (
     ModelCard(
@@ -23,6 +23,7 @@ CARDS = (
         dtype="float32",
         uses_text=True,
         schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
+        levers=Takes(network=False, sequential=False, vae_tiling=False),
         traps=("A preview, not the paper's quality.", "The proxy leaves practically no trace."),
     ),
     ModelCard(
@@ -48,6 +49,7 @@ CARDS = (
         loader="epa_core.models.animate_anything_checkpoint.load_animate_anything",
         per_work=("mask_uri", "motion_strength", "negative_prompt"),
         schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
+        levers=Takes(channels_last=True, vae_slicing=True),
         traps=("Reads 77 tokens of a prompt at most.",),
     ),
     ModelCard(
@@ -74,6 +76,7 @@ CARDS = (
         loader="epa_core.models.consisti2v_checkpoint.load_consisti2v",
         per_work=("negative_prompt",),
         schedule=Schedule(first=20.06, last=1.351, t0=1, t0_kappa=20.06),
+        levers=Takes(channels_last=True, vae_slicing=True, compile_blocks=True),
     ),
     ModelCard(
         name="cinemo",
@@ -96,6 +99,7 @@ CARDS = (
         loader="epa_core.models.cinemo_checkpoint.load_cinemo",
         per_work=("motion_strength", "negative_prompt"),
         schedule=Schedule(first=108.0, last=1.680, t0=7, t0_kappa=14.0),
+        levers=Takes(channels_last=True, vae_tiling=False, chunks=True),
         traps=(
             "The released code starts at kappa 108: distill.levels: native, animate.kappa0: 108.",
         ),

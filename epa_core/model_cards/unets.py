@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 _SVD: dict[str, Any] = {
     "pipeline_class": "diffusers.StableVideoDiffusionPipeline",
@@ -20,6 +20,7 @@ _SVD: dict[str, Any] = {
     "dtype": "float16",
     "uses_text": False,
     "schedule": Schedule(first=700.0, last=3.87, t0=13, t0_kappa=15.59),
+    "levers": Takes(channels_last=True, vae_tiling=False, chunks=True),
     "traps": (
         "It reads no text: prompts only reach the proxy.",
         "t0 is as late as its 13th step, since its schedule starts at a noise of 700.",
@@ -82,6 +83,7 @@ CARDS = (
         uses_text=True,
         per_work=("negative_prompt",),
         schedule=Schedule(first=16.9, last=0.65, t0=1, t0_kappa=16.9),
+        levers=Takes(channels_last=True, chunks=True),
         traps=(
             "diffusers lists it as deprecated.",
             "Its condition is drawn from the global random state, which is seeded for every call.",
@@ -95,6 +97,7 @@ CARDS = (
         parts=Memory(denoisers=(2.5,), text=0.2, other=1.1, running=2.1, decoding=6.0),
         conditioned_on="first frame (a control net), CLIP text",
         family="animatediff-sparsectrl",
+        levers=Takes(channels_last=True, vae_slicing=True),
         traps=(_ASSEMBLED, "One painting to a call: it would take the first for all."),
         **_SD15,
     ),
@@ -106,6 +109,7 @@ CARDS = (
         parts=Memory(denoisers=(2.5,), text=0.2, other=0.2, running=2.1, decoding=6.0),
         conditioned_on="first frame (mask and latent channels), CLIP text",
         family="pia",
+        levers=Takes(channels_last=True, vae_slicing=True, sequential=False),
         traps=(_ASSEMBLED, "diffusers lists it as deprecated."),
         **_SD15,
     ),

@@ -1,9 +1,13 @@
 """Wan 2.1 and 2.2, and SkyReels-V2, which has Wan 2.1's layout."""
 
+from dataclasses import replace
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
+_ONE_EXPERT = Takes(
+    attention=True, compile_blocks=True, step_caches=("first-block", "mag", "taylorseer")
+)
 _UMT5, _CLIP, _VAE = 10.6, 1.2, 0.3
 _BATCH = "One painting to a call: its pipeline repeats a list of pictures once too often."
 _WAN: dict[str, Any] = {
@@ -23,6 +27,7 @@ _WAN21: dict[str, Any] = {
     "num_frames": 81,
     "fps": 16,
     "conditioned_on": "first frame (mask and latent channels), CLIP image tokens, UMT5 text",
+    "levers": _ONE_EXPERT,
     "traps": (_BATCH,),
     **_WAN,
 }
@@ -34,6 +39,7 @@ _SKYREELS: dict[str, Any] = _WAN21 | {
     "family": "skyreels-v2",
     "num_frames": 97,
     "fps": 24,
+    "levers": Takes(attention=True, compile_blocks=True, step_caches=("taylorseer",)),
     "schedule": Schedule(first=9.87e5, last=3.34, t0=7, t0_kappa=15.85),
 }
 
@@ -66,6 +72,7 @@ CARDS = (
         num_frames=81,
         fps=16,
         conditioned_on="first frame (mask and latent channels), UMT5 text",
+        levers=replace(_ONE_EXPERT, step_caches=("first-block", "taylorseer")),
         schedule=Schedule(first=9.87e5, last=3.34, t0=7, t0_kappa=15.85),
         traps=(
             _BATCH,
@@ -84,6 +91,7 @@ CARDS = (
         num_frames=121,
         fps=24,
         conditioned_on="first frame (clean latent, a timestep per token), UMT5 text",
+        levers=_ONE_EXPERT,
         saved_as=("WanPipeline",),  # one checkpoint for text-to-video and image-to-video
         schedule=Schedule(first=9.87e5, last=3.34, t0=7, t0_kappa=15.85),
         traps=(_BATCH, "The first latent frame stays the painting: motion starts after it."),

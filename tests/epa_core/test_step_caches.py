@@ -2,6 +2,7 @@
 
 import functools
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -13,7 +14,7 @@ from tiny_pipelines import Tiny, build, picture
 
 from epa_core.awakening import EPASettings, distill_latents
 from epa_core.errors import UnsupportedError
-from epa_core.levers import CACHE_SETTINGS, Levers, StepCache, step_caches
+from epa_core.levers import CACHE_SETTINGS, Levers, StepCache, placement, step_caches
 from epa_core.loading import place
 from epa_core.runner import runner_of
 
@@ -222,6 +223,19 @@ def test_what_would_go_wrong_silently_is_refused(name: str, cache: StepCache, me
         place(tiny.pipeline, "cpu", Levers(step_cache=cache))
     assert not hooked(tiny)
     assert step_caches.cache_of(tiny.pipeline, "animate") is None
+
+
+@pytest.mark.parametrize(
+    ("cache", "offload"), [("pab", "model"), ("first-block", "block"), ("taylorseer", "leaf")]
+)
+def test_a_cache_gives_the_same_with_offload_and_fp8_as_without(cache: str, offload: Any) -> None:
+    both = Levers(step_cache=CACHES[cache], storage_dtype="float8_e4m3fn")
+    alone = build_deep("cogvideox")
+    place(alone.pipeline, "cpu", both)
+    tiny = build_deep("cogvideox")
+    place(tiny.pipeline, "cpu", both)
+    placement.bring(tiny.pipeline, "cpu", replace(both, offload=offload))
+    assert np.array_equal(frames_of(tiny), frames_of(alone))
 
 
 def test_a_network_without_attentions_of_diffusers_is_refused_by_what_was_hooked() -> None:
