@@ -49,8 +49,8 @@ def _untaken(card: ModelCard, levers: Levers) -> Iterator[str]:
             yield f"{name} has no network, so {option} would do nothing; leave it out."
     if levers.offload == "sequential" and not takes.sequential:
         yield (
-            f"parts of {name} share layers, which offload 'sequential' takes away one by one; take "
-            "offload 'model', 'block' or 'leaf'."
+            f"{name} reads weights outside of the layers that hold them, which offload "
+            "'sequential' takes away one by one; take offload 'model', 'block' or 'leaf'."
         )
     if levers.vae_slicing and not takes.vae_slicing:
         yield (

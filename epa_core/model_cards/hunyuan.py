@@ -54,7 +54,9 @@ CARDS = (
         conditioned_on="first frame (latent and mask channels), SigLIP tokens, Qwen and ByT5 text",
         family="hunyuanvideo1.5",
         schedule=Schedule(first=math.inf, last=3.33, t0=7, t0_kappa=15.83),
-        levers=Takes(attention=True, compile_blocks=True, step_caches=("taylorseer",)),
+        levers=Takes(
+            attention=True, compile_blocks=True, step_caches=("taylorseer",), sequential=False
+        ),
         traps=(
             "It computes at sizes of a list: a painting is resized to the nearest one and its "
             "video back, mostly by less than a tenth.",

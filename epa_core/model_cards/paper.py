@@ -99,7 +99,7 @@ CARDS = (
         loader="epa_core.models.cinemo_checkpoint.load_cinemo",
         per_work=("motion_strength", "negative_prompt"),
         schedule=Schedule(first=108.0, last=1.680, t0=7, t0_kappa=14.0),
-        levers=Takes(channels_last=True, vae_tiling=False, chunks=True),
+        levers=Takes(channels_last=True, vae_tiling=False, chunks=True, sequential=False),
         traps=(
             "The released code starts at kappa 108: distill.levels: native, animate.kappa0: 108.",
         ),

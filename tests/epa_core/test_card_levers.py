@@ -1,12 +1,15 @@
 """What cards say of levers, against the loaded pipelines themselves; and by the device's name."""
 
 import inspect
+from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload
 from deep_pipelines import build_deep
-from tiny_pipelines import TINY_OF_CARD
+from tiny_pipelines import TINY_OF_CARD, Tiny, build, picture
 
+from epa_core.awakening import EPASettings, animate_latents, distill_latents
 from epa_core.cards import MODELS, load_model
 from epa_core.errors import UnsupportedError
 from epa_core.levers import CACHE_SETTINGS, Levers, StepCache, placement
@@ -49,10 +52,51 @@ def test_a_card_refuses_what_its_pipeline_has_no_use_for_and_nothing_else(name: 
         assert bool(refusal(check_card, card, levers)) != card.levers.network
     call = inspect.signature(type(pipeline).__call__).parameters
     assert card.levers.chunks == ("decode_chunk_size" in call)
-    if card.levers.network:
-        layers = Levers(offload="sequential")
-        apart = refusal(placement.bring, pipeline, "cpu", layers)
-        assert bool(apart) == bool(refusal(check_card, card, layers)), apart
+
+
+def layer_by_layer(pipeline: Any) -> None:
+    """What diffusers' enable_sequential_cpu_offload does, for the device cpu.
+
+    It names that device cpu:0, which accelerate takes for another one than where the weights are.
+    """
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            cpu_offload(part, torch.device("cpu"), offload_buffers=len(part._parameters) > 0)
+
+
+QUICK = ("wan2.1-i2v-480p", "animate-anything", "cogvideox-5b-i2v", "ltx-video", "cinemo")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in {TINY[name]: name for name in reversed(MODELS) if name != "preview"}.values()
+    ],
+)
+def test_layers_taken_away_one_by_one_change_nothing_or_the_card_says_that_they_do(
+    name: str,
+) -> None:
+    tiny = build(TINY[name])
+    expected = latents_of(tiny)
+    if not MODELS[name].levers.sequential:
+        with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+            latents_of(tiny, apart=True)
+        return
+    assert torch.equal(latents_of(tiny, apart=True), expected)
+    parts = [part for part in tiny.pipeline.components.values() if hasattr(part, "parameters")]
+    assert {weight.device.type for part in parts for weight in part.parameters()} == {"meta"}
+    assert torch.equal(latents_of(tiny), expected)
+
+
+def latents_of(tiny: Tiny, *, apart: bool = False) -> torch.Tensor:
+    """Of both stages; before them, its layers are taken apart on demand."""
+    if apart:
+        layer_by_layer(tiny.pipeline)
+    settings = EPASettings(num_inference_steps=2)
+    entries = [picture(1, tiny.call.height)], [""], [1]
+    real = distill_latents(tiny.pipeline, *entries, settings, tiny.call)
+    return animate_latents(tiny.pipeline, *entries, real, real, settings, tiny.call)[0]
 
 
 @pytest.mark.parametrize(
