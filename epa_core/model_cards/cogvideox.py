@@ -29,7 +29,9 @@ CARDS = (
         name="cogvideox1.5-5b-i2v",
         summary="CogVideoX 1.5 image-to-video, 5.6 B, for 768x1360 and other shapes",
         weights="THUDM/CogVideoX1.5-5B-I2V",
-        parts=Memory(denoisers=(10.4,), text=8.9, other=0.4, running=6.8, decoding=5.0),
+        parts=Memory(
+            denoisers=(5.57,), text=4.76, other=0.22, running=6.8, decoding=5.0, tiled=True
+        ),
         area=768 * 1360,
         levers=Takes(step_caches=_CACHES),
         num_frames=81,
@@ -44,8 +46,11 @@ CARDS = (
         name="cogvideox-5b-i2v",
         summary="CogVideoX 1.0 image-to-video, 5.6 B; computes at 480x720 whatever the painting",
         weights="THUDM/CogVideoX-5b-I2V",
-        parts=Memory(denoisers=(10.4,), text=8.9, other=0.4, running=2.7, decoding=3.0),
+        parts=Memory(
+            denoisers=(5.57,), text=4.76, other=0.22, running=2.7, decoding=3.0, tiled=True
+        ),
         area=480 * 720,
+        fixed=(480, 720),
         levers=Takes(step_caches=_CACHES, channels_last=True),
         num_frames=49,
         fps=8,

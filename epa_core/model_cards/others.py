@@ -25,7 +25,7 @@ CARDS = (
         licence="NVIDIA open model licence",
         commercial="conditional",
         condition="on the terms of that licence, which ask for its guardrails to stay",
-        parts=Memory(denoisers=(3.8,), text=4.9, other=0.3, running=1.5, decoding=4.0),
+        parts=Memory(denoisers=(2.04,), text=2.63, other=0.16, running=1.5, decoding=4.0),
         area=480 * 832,
         multiple=32,
         num_frames=81,
@@ -45,7 +45,9 @@ CARDS = (
         weights="kandinskylab/Kandinsky-5.0-I2V-Pro-sft-5s-Diffusers",
         licence="MIT, as its siblings; see the model's page",
         commercial="yes",
-        parts=Memory(denoisers=(35.4,), text=15.8, other=0.5, running=5.0, decoding=4.0),
+        parts=Memory(
+            denoisers=(19.0,), text=8.48, other=0.25, running=5.0, decoding=4.0, tiled=True
+        ),
         area=512 * 768,
         multiple=16,
         num_frames=121,
@@ -67,7 +69,7 @@ CARDS = (
         weights="Motif-Technologies/Motif-Video-2B",
         licence="see the model's page",
         condition="its terms were not read for this card",
-        parts=Memory(denoisers=(3.8,), text=5.0, other=0.3, running=6.0, decoding=11.0),
+        parts=Memory(denoisers=(2.04,), text=2.68, other=0.16, running=6.0, decoding=11.0),
         area=736 * 1280,
         multiple=16,
         num_frames=121,

@@ -8,7 +8,7 @@ from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 _ONE_EXPERT = Takes(
     attention=True, compile_blocks=True, step_caches=("first-block", "mag", "taylorseer")
 )
-_UMT5, _CLIP, _VAE = 10.6, 1.2, 0.3
+_UMT5, _CLIP, _VAE = 5.68, 0.63, 0.13
 _BATCH = "One painting to a call: its pipeline repeats a list of pictures once too often."
 _WAN: dict[str, Any] = {
     "pipeline_class": "diffusers.WanImageToVideoPipeline",
@@ -49,7 +49,7 @@ CARDS = (
         summary="Wan 2.1 image-to-video, 14 B, for 480x832",
         weights="Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",
         area=480 * 832,
-        parts=Memory(denoisers=(30.5,), text=_UMT5, other=_CLIP + _VAE, running=3.5, decoding=4.0),
+        parts=Memory(denoisers=(16.39,), text=_UMT5, other=_CLIP + _VAE, running=3.5, decoding=4.0),
         schedule=Schedule(first=9.87e5, last=2.0, t0=5, t0_kappa=15.77),
         **_WAN21,
     ),
@@ -58,7 +58,7 @@ CARDS = (
         summary="Wan 2.1 image-to-video, 14 B, for 720x1280",
         weights="Wan-AI/Wan2.1-I2V-14B-720P-Diffusers",
         area=720 * 1280,
-        parts=Memory(denoisers=(30.5,), text=_UMT5, other=_CLIP + _VAE, running=8.1, decoding=9.2),
+        parts=Memory(denoisers=(16.39,), text=_UMT5, other=_CLIP + _VAE, running=8.1, decoding=9.2),
         schedule=Schedule(first=9.87e5, last=3.34, t0=7, t0_kappa=15.85),
         **_WAN21,
     ),
@@ -66,7 +66,7 @@ CARDS = (
         name="wan2.2-i2v-a14b",
         summary="Wan 2.2 image-to-video, two experts of 14 B, for 480x832",
         weights="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
-        parts=Memory(denoisers=(26.6, 26.6), text=_UMT5, other=_VAE, running=3.5, decoding=4.0),
+        parts=Memory(denoisers=(14.29, 14.29), text=_UMT5, other=_VAE, running=3.5, decoding=4.0),
         area=480 * 832,
         multiple=16,
         num_frames=81,
@@ -85,7 +85,7 @@ CARDS = (
         name="wan2.2-ti2v-5b",
         summary="Wan 2.2 image-to-video, 5 B, for 704x1280",
         weights="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
-        parts=Memory(denoisers=(9.3,), text=_UMT5, other=1.3, running=5.1, decoding=5.0),
+        parts=Memory(denoisers=(5.0,), text=_UMT5, other=0.7, running=5.1, decoding=5.0),
         area=704 * 1280,
         multiple=32,
         num_frames=121,
@@ -102,7 +102,9 @@ CARDS = (
         summary="SkyReels-V2 image-to-video, 14 B, for 720x1280",
         weights="Skywork/SkyReels-V2-I2V-14B-720P-Diffusers",
         area=720 * 1280,
-        parts=Memory(denoisers=(30.5,), text=_UMT5, other=_CLIP + _VAE, running=9.8, decoding=11.0),
+        parts=Memory(
+            denoisers=(16.39,), text=_UMT5, other=_CLIP + _VAE, running=9.8, decoding=11.0
+        ),
         **_SKYREELS,
     ),
 )
