@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from epa_core import weights
 from epa_core.card_data import MODELS, PREVIEW_VERSION, ModelCard
 from epa_core.levers import Levers
+from epa_core.levers.early import check_card
 from epa_core.proxy_cards import (
     PROXIES,
     Proxy,
@@ -64,6 +65,7 @@ def load_model(
     """
     card = model_card(name)
     weights.check_dtype(dtype)
+    check_card(card, levers)
     where, pinned = weights.resolve("model", MODELS, card, source, revision)
     from epa_core.loading import check_device, place
 

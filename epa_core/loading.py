@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 
 from epa_core.errors import UnsupportedError
-from epa_core.levers import Levers, attention, compiling, placement, precision, step_caches, vae
+from epa_core.levers import (
+    Levers,
+    attention,
+    compiling,
+    early,
+    placement,
+    precision,
+    step_caches,
+    vae,
+)
 from epa_core.levers.compiling import COMPILED_SHAPES
 from epa_core.levers.placement import denoisers_of
 
@@ -21,12 +30,9 @@ _UNCHANGED = Levers()
 
 
 def check_device(device: str, levers: Levers) -> None:
-    """UnsupportedError, before weights are read, for levers that ``device`` has no use for."""
-    if levers.offload != "none" and torch.device(device).type == "cpu":
-        raise UnsupportedError(
-            f"offload {levers.offload!r} moves modules to an accelerator, not the CPU."
-        )
-    attention.check(levers, device)
+    """UnsupportedError, before weights are read, for levers that cannot be had on ``device``."""
+    early.check_device(device, levers)
+    attention.check(levers)
 
 
 def place(

@@ -6,25 +6,32 @@ Neither torch nor diffusers is imported.
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal, get_args
 
 from epa_core.errors import UnsupportedError
-from epa_core.model_cards.card import Memory, ModelCard
+from epa_core.media.images import canvas_size
+from epa_core.model_cards.card import BYTES, Dtype, ModelCard, gib
 
 Licence = Literal["any", "commercial"]
 
+# Settings of a run file by dotted name.
+Settings = tuple[tuple[str, str], ...]
+TILES = ("model.vae_tiling", "true")
+
 # What the accelerator's own context takes, and what is lost between allocations.
 RESERVED_GIB = 1.0
-# What a block of layers and the next one take on the accelerator while the rest is away.
+# What a block of layers and the next one take on the accelerator in two bytes a number, while the
+# rest is away.
 _BLOCKS_GIB = 1.5
 
 
 @dataclass(frozen=True)
 class Lever:
-    """One way to load a model: its name, how a run file says it, what it costs."""
+    """One way to load a model: its name, its settings by dotted name, what it costs."""
 
     name: str
-    settings: str
+    settings: Settings
     note: str
 
 
@@ -36,37 +43,79 @@ class Fit:
     lever: Lever
     needs: float
 
+    @property
+    def settings(self) -> Settings:
+        """What a run file has to say for it."""
+        return settings_of(self.card, self.lever)
 
-NONE = Lever("none", "", "all of it on the GPU")
-TEXT = Lever("text encoder offload", "execution.offload: model", "moved off before frames are made")
-MODEL = Lever("model offload", "execution.offload: model", "one part at a time on the GPU")
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A model that is not recommended: its terms, its size, or nobody knows its figures.
+
+    ``least`` is the lever under which it needs least, where it is too large.
+    """
+
+    card: ModelCard
+    because: Literal["licence", "memory", "figures"]
+    least: Fit | None = None
+
+
+NONE = Lever("no offload", (), "all of it on the GPU")
+_PARTS = ("execution.offload", "model")
+MODEL = Lever("model offload", (_PARTS,), "one part at a time on the GPU")
 FP8 = Lever(
     "fp8, model offload",
-    "execution.offload: model, model.storage_dtype: float8_e4m3fn",
+    (_PARTS, ("model.storage_dtype", "float8_e4m3fn")),
     "weights in 8 bits between uses: results change a little",
 )
-GROUP = Lever("group offload", "execution.offload: block", "a few layers at a time: slow")
-LEVERS = (NONE, TEXT, MODEL, FP8, GROUP)
+GROUP = Lever(
+    "group offload", (("execution.offload", "block"),), "a few layers at a time on the GPU: slow"
+)
+LEVERS = (NONE, MODEL, FP8, GROUP)
 
 
-def levers_of(parts: Memory) -> tuple[Lever, ...]:
-    """Those that make a difference to a model of such parts."""
-    return tuple(lever for lever in LEVERS if lever != TEXT or parts.text)
+def settings_of(card: ModelCard, lever: Lever) -> Settings:
+    """The lever's settings, and tiles where the model's figures are with them."""
+    tiled = card.parts is not None and card.parts.tiled
+    return (*lever.settings, *((TILES,) if tiled else ()))
 
 
-def needed(parts: Memory, lever: Lever) -> float:
-    """GiB that the model needs under ``lever``, for one painting at its card's size."""
-    denoisers, work = parts.denoisers, max(parts.running, parts.decoding)
+def said(settings: Settings) -> str:
+    """How a run file says them, in a line."""
+    return ", ".join(f"{name}: {value}" for name, value in settings)
+
+
+def needed(card: ModelCard, lever: Lever, dtype: Dtype | None = None) -> float:
+    """GiB that the model needs under ``lever``, for one painting at its card's size.
+
+    Weights are parameters times bytes of ``dtype`` (the card's own), one byte where they are kept
+    in fp8; what is on the GPU at a time is the lever's; activations are the card's allowance. The
+    card must have figures.
+    """
+    dtype, parts = dtype or card.dtype, card.parts
+    if parts is None:
+        raise ValueError(f"{card.name} has no figures of memory")
+    wider = BYTES[dtype] / BYTES["float16"]
+    running, decoding = parts.running * wider, parts.decoding * wider
+    text, other = gib(parts.text, dtype), gib(parts.other, dtype)
+    denoisers = [gib(part, dtype) for part in parts.denoisers]
     if lever == NONE:
-        peak = parts.weights + work
-    elif lever == TEXT:
-        peak = max(parts.text, sum(denoisers) + parts.other + work)
+        peak = sum(denoisers) + text + other + max(running, decoding)
     elif lever == GROUP:
-        peak = max(_BLOCKS_GIB + parts.running, parts.other + parts.decoding)
+        blocks = min(_BLOCKS_GIB * wider, max(denoisers))
+        peak = max(blocks + running, other + decoding)
     else:
-        share = 0.5 if lever == FP8 else 1.0
-        peak = max(parts.text, share * max(denoisers) + parts.running, parts.other + parts.decoding)
+        kept = 1 / BYTES[dtype] if lever == FP8 else 1.0
+        peak = max(text, kept * max(denoisers) + running, other + decoding)
     return peak + RESERVED_GIB
+
+
+def size_of(card: ModelCard) -> tuple[int, int]:
+    """(width, height) in px at which the model computes a square painting."""
+    if card.fixed is not None:
+        return card.fixed[1], card.fixed[0]
+    return canvas_size(1, 1, card.area, card.multiple)
 
 
 def memory_of(text: str) -> float:
@@ -100,8 +149,8 @@ def fit_of(card: ModelCard, memory: float) -> Fit | None:
     """The lightest lever that makes the model fit; None where none does or nobody knows."""
     if card.parts is None:
         return None
-    for lever in levers_of(card.parts):
-        needs = needed(card.parts, lever)
+    for lever in LEVERS:
+        needs = needed(card, lever)
         if needs <= memory:
             return Fit(card, lever, needs)
     return None
@@ -114,3 +163,17 @@ def recommended(cards: Iterable[ModelCard], memory: float, licence: str) -> list
         (fit for fit in fits if fit is not None),
         key=lambda fit: (LEVERS.index(fit.lever), -fit.card.area * fit.card.num_frames),
     )
+
+
+def left_out(cards: Iterable[ModelCard], memory: float, licence: str) -> list[LeftOut]:
+    """The models that are not recommended, and why."""
+    left = []
+    for card in cards:
+        if not allowed(card, licence):
+            left.append(LeftOut(card, "licence"))
+        elif card.parts is None:
+            left.append(LeftOut(card, "figures"))
+        elif fit_of(card, memory) is None:
+            gib, lever = min(((needed(card, lever), lever) for lever in LEVERS), key=itemgetter(0))
+            left.append(LeftOut(card, "memory", Fit(card, lever, gib)))
+    return left

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import json
+import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,152 +12,133 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
-from epa_core.model_cards.card import MAX_NATIVE_KAPPA, PAPER_KAPPA0
 from epa_core.model_cards.refused import REFUSED
 from epa_core.recommend import (
     LEVERS,
-    allowed,
+    TILES,
     check_licence,
-    fit_of,
-    levers_of,
+    left_out,
     memory_of,
-    needed,
     recommended,
+    said,
 )
+from flows.model_facts import explained, facts, fit_facts, left_out_facts, size_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from epa_core.cards import ModelCard
-    from epa_core.model_cards.card import Schedule
-    from epa_core.recommend import Fit
+    from epa_core.recommend import Fit, LeftOut
 
-_READS = {
-    "mask_uri": "mask (mask_uri)",
-    "motion_strength": "motion_strength",
-    "negative_prompt": "negative_prompt",
-}
+_UNBROKEN = 10_000  # columns of what is no terminal: a line there is for grep
 
 
-def print_models() -> None:
-    """All cards in two tables."""
+def _console() -> Console:
+    """Text wraps at a terminal's words, and nowhere else."""
     console = Console(highlight=False)
-    table = Table(Column("model", no_wrap=True), "what", "size", "frames", "licence", box=None)
+    if not console.is_terminal:
+        console.width = _UNBROKEN
+    return console
+
+
+def _print(console: Console, table: Table) -> None:
+    """Without the blanks that fill the last column."""
+    with console.capture() as caught:
+        console.print(table)
+    console.file.writelines(f"{line.rstrip()}\n" for line in caught.get().splitlines())
+
+
+def _table(*columns: str | Column) -> Table:
+    return Table(*columns, box=None, padding=(0, 1, 0, 0), pad_edge=False)
+
+
+def _name(title: str) -> Column:
+    return Column(title, no_wrap=True)
+
+
+def _write(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+
+
+def print_models(*, as_json: bool = False) -> None:
+    """All cards in two tables."""
+    if as_json:
+        proxies = [asdict(proxy) for proxy in PROXIES.values()]
+        models = [facts(model) for model in MODELS.values()]
+        _write({"models": models, "proxies": proxies, "not_driven": dict(REFUSED)})
+        return
+    console = _console()
+    columns = (_name("size"), Column("frames", justify="right"), _name("commercial"))
+    table = _table(_name("model"), "what", *columns)
     for model in MODELS.values():
-        row = (model.name, model.summary, _size(model), str(model.num_frames))
-        table.add_row(*row, model.licence)
-    console.print(table)
-    table = Table(Column("proxy", no_wrap=True), "what", box=None)
+        row = (model.name, model.summary, size_words(model), str(model.num_frames))
+        table.add_row(*row, model.commercial)
+    _print(console, table)
+    console.print()
+    table = _table(_name("proxy"), "what")
     for proxy in PROXIES.values():
         table.add_row(proxy.name, proxy.summary)
-    console.print(table)
-    plain = Console(highlight=False, soft_wrap=True)
-    plain.print("More: epa models show NAME; epa models recommend --memory 24GB")
-    plain.print(f"Not driven (docs/models.md says why): {', '.join(sorted(REFUSED))}")
+    _print(console, table)
+    console.print("\nSizes are those of a square painting, height x width.")
+    console.print("More: epa models show NAME; epa models recommend --memory 24GB")
+    console.print(f"Not driven (docs/models.md says why): {', '.join(sorted(REFUSED))}")
 
 
-def _size(card: ModelCard) -> str:
-    side = round(card.area**0.5)
-    return f"{side}x{side}"
-
-
-def print_model(name: str) -> None:
-    """One model explained, or every field of a proxy's card."""
-    console = Console(soft_wrap=True, highlight=False)
+def print_model(name: str, *, as_json: bool = False) -> None:
+    """One model explained, or every field of a proxy's card. Raises UnsupportedError."""
     if name in PROXIES and name not in MODELS:
-        for field, value in asdict(proxy_card(name)).items():
-            console.print(f"{field:16} {escape(str(value))}")
+        fields = asdict(proxy_card(name))
+        pairs: Iterable[tuple[str, str]] = ((key, str(value)) for key, value in fields.items())
+    else:
+        card = model_card(name)
+        fields, pairs = facts(card), explained(card)
+    if as_json:
+        _write(fields)
         return
-    for field, value in explained(model_card(name)):
-        console.print(f"{field:16} {escape(value)}")
+    console = _console()
+    table = Table.grid(_name(""), "", padding=(0, 1, 0, 0))
+    table.columns[0].min_width = 16
+    for field, value in pairs:
+        table.add_row(field, escape(value))
+    _print(console, table)
 
 
-def explained(card: ModelCard) -> Iterator[tuple[str, str]]:
-    """Pairs of a field and what is to be said of it; a field may come several times."""
-    terms = f"; {card.condition}" if card.condition else ""
-    own = ", ".join(_READS[name] for name in card.per_work)
-    yield "model", f"{card.name}: {card.summary}"
-    yield "weights", card.weights or "none: a formula"
-    yield "pipeline", card.pipeline_class
-    yield "licence", f"{card.licence}. Commercial use: {card.commercial}{terms}"
-    shape = f"{card.area:,} pixels (as {_size(card)}) in the painting's shape"
-    yield "size", f"{shape}, sides multiples of {card.multiple}"
-    yield "frames", f"{card.num_frames} at {card.fps} fps; {_frame_rule(card.frame_multiple)}"
-    yield "conditioned on", card.conditioned_on
-    yield "text", "the prompt is read" if card.uses_text else "none: prompts only reach the proxy"
-    yield "of each work", own or "nothing of its own"
-    yield from _levels(card.schedule)
-    yield "dtype", card.dtype
-    yield "memory", card.memory
-    if card.parts is not None and card.weights is not None:
-        for lever in levers_of(card.parts):
-            settings = f" ({lever.settings})" if lever.settings else ""
-            yield "", f"{needed(card.parts, lever):5.1f} GiB with {lever.name}{settings}"
-    for trap in card.traps:
-        yield "know", trap
-
-
-def _frame_rule(multiple: int) -> str:
-    return "any number" if multiple == 1 else f"others: a multiple of {multiple}, plus 1"
-
-
-def _levels(schedule: Schedule | None) -> Iterator[tuple[str, str]]:
-    if schedule is None:
-        yield (
-            "levels",
-            "decided by the scheduler that comes with the weights (kappa is noise to signal): "
-            f"native where its first step is at kappa {MAX_NATIVE_KAPPA:g} or less, else matched, "
-            f"and t0 nearest to kappa {PAPER_KAPPA0}",
-        )
-        return
-    own = f"kappa {_kappa(schedule.first)} to {schedule.last:.3g}"
-    if schedule.starts_with_signal:
-        yield (
-            "levels",
-            f"native: its own first 16 of 25 steps, {own} (noise to signal), because its first "
-            "step still has signal",
-        )
-        yield "t0", f"step 1, kappa {schedule.t0_kappa:.3g}: where its schedule starts"
-        return
-    signal = "no" if math.isinf(schedule.first) else "next to no"
-    yield (
-        "levels",
-        f"matched: the paper's 16, kappa 14.6 to 1.16 (noise to signal), because its first step "
-        f"has {signal} signal; its own first 16 of 25 would be {own}",
-    )
-    yield (
-        "t0",
-        f"step {schedule.t0} of 25, kappa {schedule.t0_kappa:.3g}, the nearest to the paper's "
-        f"{PAPER_KAPPA0}; at step 1 nothing would be left of the fused latents",
-    )
-
-
-def _kappa(value: float) -> str:
-    return "infinity" if math.isinf(value) else f"{value:.3g}"
-
-
-def print_recommended(memory: str, licence: str) -> None:
+def print_recommended(memory: str, licence: str, *, as_json: bool = False) -> None:
     """What fits, with the lightest lever; what does not, and why. Raises UnsupportedError."""
     gib = memory_of(memory)
     check_licence(licence)
     fits = recommended(MODELS.values(), gib, licence)
-    name = Column("model", no_wrap=True)
-    narrow: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0), "pad_edge": False}
-    table = Table(name, "fits with", "GiB", "size, frames", "commercial", **narrow)
+    others = left_out(MODELS.values(), gib, licence)
+    if as_json:
+        data = {"memory_gib": gib, "licence": licence, "fits": [fit_facts(fit) for fit in fits]}
+        _write(data | {"left_out": [left_out_facts(left) for left in others]})
+        return
+    console = _console()
+    columns = (_name("size"), Column("frames", justify="right"), _name("commercial"))
+    table = _table(_name("model"), _name("fits with"), Column("GiB", justify="right"), *columns)
     for fit in fits:
-        card, size = fit.card, f"{_size(fit.card)}x{fit.card.num_frames}"
-        table.add_row(card.name, fit.lever.name, f"{fit.needs:.1f}", size, card.commercial)
-    Console(highlight=False).print(table)
-    plain = Console(highlight=False, soft_wrap=True)
+        row = (fit.card.name, fit.lever.name, f"{fit.needs:.1f}", size_words(fit.card))
+        table.add_row(*row, str(fit.card.num_frames), fit.card.commercial)
+    _print(console, table)
+    for block in (_pulled(fits), _conditions(fits), map(_left_out, others), (_ESTIMATES,)):
+        for number, line in enumerate(block):
+            console.print("\n" * (not number) + escape(line))
+
+
+_ESTIMATES = (
+    "Estimates for one painting at the card's size: parameters times bytes, and an allowance for "
+    "activations (docs/models.md); nothing was measured on a GPU. Smaller pictures and fewer "
+    "frames need less, batches more."
+)
+
+
+def _pulled(fits: list[Fit]) -> Iterator[str]:
+    """How a run file says the levers that some model needs."""
     for lever in LEVERS:
         if lever.settings and any(fit.lever == lever for fit in fits):
-            plain.print(f"{lever.name}: {lever.settings}; {lever.note}")
-    for line in (*_conditions(fits), *_left_out(gib, licence)):
-        plain.print(escape(line))
-    plain.print(
-        "Estimates for one painting at the card's size, from the sizes of weights; nothing was "
-        "measured on a GPU. Smaller pictures and fewer frames need less, batches more."
-    )
+            yield f"{lever.name}: {said(lever.settings)}; {lever.note}"
+    tiled = [fit.card.name for fit in fits if TILES in fit.settings]
+    if tiled:
+        yield f"counted with {said((TILES,))}, frames decoded in tiles: {', '.join(tiled)}"
 
 
 def _conditions(fits: list[Fit]) -> Iterator[str]:
@@ -169,16 +151,11 @@ def _conditions(fits: list[Fit]) -> Iterator[str]:
         yield f"conditional: {', '.join(names)}: {condition}"
 
 
-def _left_out(gib: float, licence: str) -> Iterator[str]:
-    for card in MODELS.values():
-        if not allowed(card, licence):
-            yield f"left out: {card.name}, commercial use: {_terms(card)}"
-        elif card.parts is None:
-            yield f"no figures: {card.name} ({card.memory})"
-        elif fit_of(card, gib) is None:
-            least = min((needed(card.parts, lever), lever.name) for lever in LEVERS)
-            yield f"too large: {card.name}, {least[0]:.1f} GiB with {least[1]}"
-
-
-def _terms(card: ModelCard) -> str:
-    return f"{card.commercial} ({card.condition or card.licence})"
+def _left_out(left: LeftOut) -> str:
+    card = left.card
+    if left.because == "licence":
+        terms = f"{card.commercial} ({card.condition or card.licence})"
+        return f"left out: {card.name}, commercial use: {terms}"
+    if left.least is None:
+        return f"no figures: {card.name} ({card.memory})"
+    return f"too large: {card.name}, {left.least.needs:.1f} GiB with {left.least.lever.name}"

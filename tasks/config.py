@@ -21,7 +21,8 @@ from tasks.base import Params, Settings
 from tasks.distill import Params as DistillParams
 from tasks.encode import Params as EncodeParams
 from tasks.execution import Execution, Limits, without_credentials
-from tasks.levers import StepCache, levers_of
+from tasks.levers import StepCache
+from tasks.levers import check as check_levers
 from tasks.matrix import Cell, cells_of, check_matrix
 from tasks.measure import Params as MeasureParams
 from tasks.prepare import Params as PrepareParams
@@ -210,7 +211,7 @@ class RunConfig(Recipe):
         if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
             raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")
         proxy_settings(maker.name, self.proxy.settings())  # raises with what is allowed
-        levers_of(self.model, self.execution)  # raises where two exclude each other
+        check_levers(self.model, self.execution)  # raises what they are not for
         return self
 
     @model_validator(mode="after")

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from epa_core import levers
+from epa_core.cards import model_card
+from epa_core.errors import UnsupportedError
+from epa_core.levers.early import check_card, check_device
 from tasks.base import Params
 
 if TYPE_CHECKING:
@@ -68,6 +71,22 @@ def levers_of(choice: ModelChoice, execution: Execution) -> levers.Levers:
         quantised_attention=choice.attention,
         step_cache=choice.step_cache.lever(),
     )
+
+
+def check(choice: ModelChoice, execution: Execution) -> None:
+    """UnsupportedError for levers of a run that exclude each other, or that its model or device has
+    no use for, as far as that can be told before anything is loaded.
+    """
+    pulled = levers_of(choice, execution)
+    check_card(model_card(choice.name), pulled)
+    if execution.device != "auto":
+        check_device(execution.device, pulled)
+    cache, scale = pulled.step_cache, choice.guidance_scale
+    if cache is not None and cache.name == "faster" and scale is not None and scale <= 1:
+        raise UnsupportedError(
+            f"step_cache 'faster' halves the pass of a guided call, and guidance_scale {scale:g} "
+            "means no guidance; take 'pab', or a scale above 1."
+        )
 
 
 def keyed(choice: ModelChoice, stage: levers.CachedCalls | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 docs/memory.md. Importing this module imports neither torch nor diffusers.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -70,6 +71,14 @@ class StepCache:
                 raise UnsupportedError(
                     f"step_cache {self.name!r} reads no {setting}; it reads {', '.join(usual)}."
                 )
+        for pattern in self.modules:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise UnsupportedError(
+                    f"step_cache.modules {pattern!r} is no pattern ({error}); allowed are regular "
+                    "expressions for whole names, like transformer_blocks\\.\\d+\\.attn1."
+                ) from error
         if not self.stages:
             raise UnsupportedError("step_cache.stages is empty; name distill, animate or both.")
         if self.name == "mag" and not self.ratios:

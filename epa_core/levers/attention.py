@@ -7,14 +7,7 @@ import torch
 
 from epa_core.errors import UnsupportedError
 from epa_core.levers import Levers
-
-# The package that a backend comes with.
-_PACKAGES = {
-    "flash": "flash-attn",
-    "xformers": "xformers",
-    "sage": "sageattention",
-}
-_CUDA_ONLY = (*_PACKAGES, "_flash_3", "_native_cudnn", "_native_efficient")
+from epa_core.levers.early import CUDA_PACKAGES
 
 
 def chosen(levers: Levers) -> str:
@@ -22,16 +15,11 @@ def chosen(levers: Levers) -> str:
     return levers.quantised_attention or levers.attention
 
 
-def check(levers: Levers, device: str) -> None:
-    """UnsupportedError, before weights are read, where the chosen backend cannot be had here."""
+def check(levers: Levers) -> None:
+    """UnsupportedError, before weights are read, where the chosen backend is not installed."""
     backend = chosen(levers)
     if backend == "native":
         return
-    if backend in _CUDA_ONLY and torch.device(device).type != "cuda":
-        raise UnsupportedError(
-            f"attention {backend!r} computes on CUDA devices only, and the device is {device!r}; "
-            "leave it out there."
-        )
     from diffusers.models import attention_dispatch
 
     try:
@@ -39,7 +27,7 @@ def check(levers: Levers, device: str) -> None:
             attention_dispatch.AttentionBackendName(backend)
         )
     except RuntimeError as error:
-        package = _PACKAGES.get(backend)
+        package = CUDA_PACKAGES.get(backend)
         how = f"install it: pip install {package}" if package else str(error).splitlines()[0]
         raise UnsupportedError(f"attention {backend!r} is missing here; {how}.") from error
 

@@ -12,6 +12,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from torch import nn
+
 from epa_core.errors import UnsupportedError
 from epa_core.levers import CachedCalls, StepCache
 from epa_core.levers.placement import denoisers_of
@@ -107,8 +109,7 @@ def _hooked(
             f"diffusers cannot set step_cache {cache.name!r} on {type(network).__name__}: {reason}."
         ) from error
     try:
-        if not _hooks(network) - before:
-            raise UnsupportedError(_nothing_hooked(network, cache))
+        _check_hooked(network, cache, {name for name, _ in _hooks(network) - before})
         yield
     finally:
         network.disable_cache()
@@ -121,28 +122,35 @@ def _clean(network: Any, config: Any) -> None:
 
 
 def _hooks(network: Any) -> set[tuple[str, str]]:
-    """(module, hook) of all hooks inside of ``network``."""
+    """(module, hook) of all hooks inside of ``network`` that a pass would meet.
+
+    A list of modules is never called, so a hook on one does nothing.
+    """
     return {
         (name, hook)
         for name, module in network.named_modules()
         if name and hasattr(module, "_diffusers_hook")
+        if type(module).forward is not nn.Module.forward
         for hook in module._diffusers_hook.hooks
     }
 
 
-def _nothing_hooked(network: Any, cache: StepCache) -> str:
+def _check_hooked(network: Any, cache: StepCache, hooked: set[str]) -> None:
+    """UnsupportedError where no module, or none that a pattern names, got a hook."""
     kind = type(network).__name__
-    if cache.modules:
-        some = ", ".join(_attentions(network)[:2]) or "none"
-        return (
-            f"step_cache.modules {', '.join(cache.modules)}: no module of {kind} has such a name, "
-            f"so nothing would be taken over; name others (its attentions: {some} ...) or leave "
-            "modules out."
+    for pattern in cache.modules:
+        if not any(re.fullmatch(pattern, name) for name in hooked):
+            some = ", ".join(_attentions(network)[:2]) or "none"
+            raise UnsupportedError(
+                f"step_cache.modules {pattern}: no module of {kind} that computes has such a name, "
+                f"so nothing would be taken over; name others (its attentions: {some} ...) or "
+                "leave modules out."
+            )
+    if not hooked:
+        raise UnsupportedError(
+            f"step_cache {cache.name!r} finds nothing in {kind} to take over, so it would do "
+            "nothing; leave it out, or take another."
         )
-    return (
-        f"step_cache {cache.name!r} finds nothing in {kind} to take over, so it would do nothing; "
-        "leave it out, or take another."
-    )
 
 
 def _configuration(pipeline: Any, network: Any, cache: StepCache, steps: int, window: slice) -> Any:

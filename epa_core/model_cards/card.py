@@ -1,9 +1,16 @@
 """What a card says about an image-to-video model."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
+from epa_core.levers import CacheName
+
 Commercial = Literal["yes", "conditional", "no", "unknown"]
+Dtype = Literal["float32", "float16", "bfloat16"]
+
+BYTES: Mapping[Dtype, int] = MappingProxyType({"float32": 4, "float16": 2, "bfloat16": 2})
 
 #: The paper's first noise-to-signal ratio: where re-noising starts if a schedule has no signal.
 PAPER_KAPPA0 = 14.6
@@ -14,11 +21,12 @@ MAX_NATIVE_KAPPA = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """GiB of weights by part in the card's dtype, and GiB beside them; estimates.
+    """Billions of parameters by part, and the GiB that a GPU needs beside them; estimates.
 
-    ``denoisers`` are used one after the other. ``running``: what the denoiser needs for one
-    painting at the card's size with guidance; ``decoding``: the VAE, in the smallest pieces that
-    the model's pipeline or ``vae_tiling`` offers. Both scale with pixels and frames.
+    ``denoisers`` are used one after the other. ``running``: what the denoiser's activations take
+    for one painting at the card's size, with guidance; ``decoding``: the VAE's, in the smallest
+    pieces that the model's pipeline offers, or in tiles (``tiled``: that needs vae_tiling); both in
+    two bytes a number, both grow with pixels and frames. docs/models.md says where they come from.
     """
 
     denoisers: tuple[float, ...]
@@ -26,22 +34,25 @@ class Memory:
     other: float = 0.0
     running: float
     decoding: float
+    tiled: bool = False
 
-    @property
-    def weights(self) -> float:
-        """All parts together."""
-        return sum(self.denoisers) + self.text + self.other
-
-    def words(self) -> str:
+    def words(self, dtype: Dtype) -> str:
         """One sentence for people."""
-        several = " + ".join(f"{part:g}" for part in self.denoisers)
+        several = " + ".join(f"{gib(part, dtype):.1f}" for part in self.denoisers)
         parts = [f"denoiser {several}"]
-        parts += [f"text encoder {self.text:g}"] if self.text else []
-        parts += [f"the rest {self.other:g}"] if self.other else []
+        parts += [f"text encoder {gib(self.text, dtype):.1f}"] if self.text else []
+        parts += [f"the rest {gib(self.other, dtype):.1f}"] if self.other else []
+        wider = BYTES[dtype] / BYTES["float16"]
         return (
-            f"estimate, GiB: {', '.join(parts)}; beside these {self.running:g} while the denoiser "
-            f"runs and {self.decoding:g} while frames are decoded"
+            f"estimate of weights in {dtype}, GiB: {', '.join(parts)}; beside these "
+            f"{self.running * wider:g} while the denoiser runs and {self.decoding * wider:g} while "
+            "frames are decoded, for one painting at the card's size"
         )
+
+
+def gib(billions: float, dtype: Dtype) -> float:
+    """GiB of so many billion parameters."""
+    return billions * 1e9 * BYTES[dtype] / 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,20 +75,41 @@ class Schedule:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Takes:
+    """Which levers of memory and time the model has something for (docs/memory.md).
+
+    ``network``: offload, storage_dtype and compile. ``sequential``: that kind of offload.
+    ``compile_blocks``: compile: blocks. ``attention``: another backend of either kind.
+    ``chunks``: its call takes decode_chunk_size.
+    """
+
+    network: bool = True
+    sequential: bool = True
+    compile_blocks: bool = False
+    attention: bool = False
+    channels_last: bool = False
+    vae_slicing: bool = False
+    vae_tiling: bool = True
+    chunks: bool = False
+    step_caches: tuple[CacheName, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelCard:
     """One image-to-video model: where it comes from and the call it was made for.
 
     ``area`` is in pixels, sizes are multiples of ``multiple``, the number of frames is one more
-    than a multiple of ``frame_multiple``; ``memory`` is an estimate in words, ``parts`` the same in
-    figures; ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its
+    than a multiple of ``frame_multiple``; ``fixed`` is the (height, width) of a model that computes
+    at one size alone, whatever the painting; ``memory`` is an estimate in words, ``parts`` the same
+    in figures; ``family`` groups checkpoints of one pipeline class; ``cache_dtype`` is what its
     latents are cached in, ``dtype`` what its weights are meant to be loaded in. ``saved_as`` are
     further classes that the ``model_index.json`` of its weights may name. ``weights`` is a hub id,
     the address of what has to be fetched by hand, or None for the embedded model; ``loader`` names
     the function (folder, dtype) that loads what ``from_pretrained`` cannot. ``per_work`` are the
     catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
     ``commercial`` says whether videos may be used commercially, ``condition`` on what terms.
-    ``traps`` are what people run into. ``folders`` are those of weights that are released without a
-    ``model_index.json``.
+    ``levers`` are what it can trade. ``traps`` are what people run into. ``folders`` are those of
+    weights that are released without a ``model_index.json``.
     """
 
     name: str
@@ -93,7 +125,7 @@ class ModelCard:
     conditioned_on: str
     family: str
     cache_dtype: Literal["float32", "float16"]
-    dtype: Literal["float32", "float16", "bfloat16"]
+    dtype: Dtype
     uses_text: bool
     memory: str = ""
     parts: Memory | None = None
@@ -103,10 +135,12 @@ class ModelCard:
     commercial: Commercial = "unknown"
     condition: str = ""
     frame_multiple: int = 1
+    fixed: tuple[int, int] | None = None
     schedule: Schedule | None = None
+    levers: Takes = Takes()
     traps: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.memory and self.parts is not None:
-            object.__setattr__(self, "memory", self.parts.words())
+            object.__setattr__(self, "memory", self.parts.words(self.dtype))

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.levers import CacheName
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 _COGVIDEOX: dict[str, Any] = {
     "pipeline_class": "diffusers.CogVideoXImageToVideoPipeline",
@@ -21,14 +22,18 @@ _COGVIDEOX: dict[str, Any] = {
     "frame_multiple": 4,
     "schedule": Schedule(first=math.inf, last=1.24, t0=4, t0_kappa=14.49),
 }
+_CACHES: tuple[CacheName, ...] = ("pab", "first-block", "mag", "faster", "taylorseer")
 
 CARDS = (
     ModelCard(
         name="cogvideox1.5-5b-i2v",
         summary="CogVideoX 1.5 image-to-video, 5.6 B, for 768x1360 and other shapes",
         weights="THUDM/CogVideoX1.5-5B-I2V",
-        parts=Memory(denoisers=(10.4,), text=8.9, other=0.4, running=6.8, decoding=5.0),
+        parts=Memory(
+            denoisers=(5.57,), text=4.76, other=0.22, running=6.8, decoding=5.0, tiled=True
+        ),
         area=768 * 1360,
+        levers=Takes(step_caches=_CACHES),
         num_frames=81,
         fps=16,
         traps=(
@@ -41,8 +46,12 @@ CARDS = (
         name="cogvideox-5b-i2v",
         summary="CogVideoX 1.0 image-to-video, 5.6 B; computes at 480x720 whatever the painting",
         weights="THUDM/CogVideoX-5b-I2V",
-        parts=Memory(denoisers=(10.4,), text=8.9, other=0.4, running=2.7, decoding=3.0),
+        parts=Memory(
+            denoisers=(5.57,), text=4.76, other=0.22, running=2.7, decoding=3.0, tiled=True
+        ),
         area=480 * 720,
+        fixed=(480, 720),
+        levers=Takes(step_caches=_CACHES, channels_last=True),
         num_frames=49,
         fps=8,
         traps=(

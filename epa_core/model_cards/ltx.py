@@ -2,7 +2,7 @@
 
 import math
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 CARDS = (
     ModelCard(
@@ -14,7 +14,7 @@ CARDS = (
         licence="LTXV open weights licence",
         commercial="conditional",
         condition="free below a yearly revenue that the licence names",
-        parts=Memory(denoisers=(3.6,), text=8.9, other=1.6, running=1.6, decoding=3.0),
+        parts=Memory(denoisers=(1.92,), text=4.76, other=0.86, running=1.6, decoding=3.0),
         area=512 * 704,
         multiple=32,
         num_frames=161,
@@ -27,6 +27,11 @@ CARDS = (
         uses_text=True,
         per_work=("negative_prompt",),
         schedule=Schedule(first=math.inf, last=8.66, t0=13, t0_kappa=14.36),
+        levers=Takes(
+            attention=True,
+            compile_blocks=True,
+            step_caches=("pab", "first-block", "mag", "taylorseer"),
+        ),
         traps=(
             "The first latent frame stays the painting: motion starts after it.",
             "Levels shift with size and frames, and end at a noise of 0.1.",
@@ -41,7 +46,7 @@ CARDS = (
         licence="LTX-2 community licence",
         commercial="conditional",
         condition="free below a yearly revenue that the licence names",
-        parts=Memory(denoisers=(35.2,), text=22.7, other=5.2, running=3.0, decoding=4.0),
+        parts=Memory(denoisers=(18.88,), text=12.19, other=2.79, running=3.0, decoding=4.0),
         area=512 * 768,
         multiple=32,
         num_frames=121,
@@ -55,6 +60,7 @@ CARDS = (
         per_work=("negative_prompt",),
         saved_as=("LTX2Pipeline",),
         schedule=Schedule(first=math.inf, last=6.82, t0=11, t0_kappa=15.77),
+        levers=Takes(attention=True, compile_blocks=True, step_caches=("taylorseer",)),
         traps=(
             "It sees the painting recompressed as H.264 (image_crf), as it was trained.",
             "Its sound is made and thrown away; a distillation cut off in its middle starts anew.",

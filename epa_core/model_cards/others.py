@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 _SHARED: dict[str, Any] = {
     "revision": None,
@@ -25,7 +25,7 @@ CARDS = (
         licence="NVIDIA open model licence",
         commercial="conditional",
         condition="on the terms of that licence, which ask for its guardrails to stay",
-        parts=Memory(denoisers=(3.8,), text=4.9, other=0.3, running=1.5, decoding=4.0),
+        parts=Memory(denoisers=(2.04,), text=2.63, other=0.16, running=1.5, decoding=4.0),
         area=480 * 832,
         multiple=32,
         num_frames=81,
@@ -34,6 +34,7 @@ CARDS = (
         family="sana-video",
         saved_as=("SanaVideoPipeline",),  # one checkpoint for text-to-video and image-to-video
         schedule=Schedule(first=math.inf, last=4.9, t0=10, t0_kappa=13.5),
+        levers=Takes(attention=True, channels_last=True),
         traps=(_STILL, _ALONE, "Its list of sizes is not used: videos keep the painting's shape."),
         **_SHARED,
     ),
@@ -44,13 +45,16 @@ CARDS = (
         weights="kandinskylab/Kandinsky-5.0-I2V-Pro-sft-5s-Diffusers",
         licence="MIT, as its siblings; see the model's page",
         commercial="yes",
-        parts=Memory(denoisers=(35.4,), text=15.8, other=0.5, running=5.0, decoding=4.0),
+        parts=Memory(
+            denoisers=(19.0,), text=8.48, other=0.25, running=5.0, decoding=4.0, tiled=True
+        ),
         area=512 * 768,
         multiple=16,
         num_frames=121,
         fps=24,
         conditioned_on="first frame (clean latent), Qwen and CLIP text",
         family="kandinsky5",
+        levers=Takes(attention=True, compile_blocks=True),
         traps=(
             _STILL,
             _ALONE,
@@ -65,7 +69,7 @@ CARDS = (
         weights="Motif-Technologies/Motif-Video-2B",
         licence="see the model's page",
         condition="its terms were not read for this card",
-        parts=Memory(denoisers=(3.8,), text=5.0, other=0.3, running=6.0, decoding=11.0),
+        parts=Memory(denoisers=(2.04,), text=2.68, other=0.16, running=6.0, decoding=11.0),
         area=736 * 1280,
         multiple=16,
         num_frames=121,
@@ -73,6 +77,11 @@ CARDS = (
         conditioned_on="first frame (latent and mask channels), vision tokens, T5Gemma text",
         family="motif-video",
         saved_as=("MotifVideoPipeline",),
+        levers=Takes(
+            attention=True,
+            compile_blocks=True,
+            step_caches=("first-block", "mag", "taylorseer"),
+        ),
         traps=(
             _ALONE,
             "Guidance is a component (a guider); model.guidance_scale sets its scale.",

@@ -1,6 +1,6 @@
 """The embedded preview, and the paper's models."""
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 CARDS = (
     ModelCard(
@@ -23,6 +23,7 @@ CARDS = (
         dtype="float32",
         uses_text=True,
         schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
+        levers=Takes(network=False, sequential=False, vae_tiling=False),
         traps=("A preview, not the paper's quality.", "The proxy leaves practically no trace."),
     ),
     ModelCard(
@@ -34,7 +35,7 @@ CARDS = (
         revision=None,
         licence="not stated with the weights (repository: see alibaba/animate-anything)",
         condition="ask its authors",
-        parts=Memory(denoisers=(2.6,), text=0.7, other=0.2, running=2.6, decoding=1.5),
+        parts=Memory(denoisers=(1.41,), text=0.35, other=0.08, running=2.6, decoding=1.5),
         area=512 * 512,
         multiple=8,
         num_frames=16,
@@ -48,6 +49,7 @@ CARDS = (
         loader="epa_core.models.animate_anything_checkpoint.load_animate_anything",
         per_work=("mask_uri", "motion_strength", "negative_prompt"),
         schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
+        levers=Takes(channels_last=True, vae_slicing=True),
         traps=("Reads 77 tokens of a prompt at most.",),
     ),
     ModelCard(
@@ -60,7 +62,7 @@ CARDS = (
         "RAIL++-M)",
         commercial="conditional",
         condition="the uses that CreativeML Open RAIL++-M forbids",
-        parts=Memory(denoisers=(2.3,), text=0.7, other=0.2, running=2.6, decoding=1.5),
+        parts=Memory(denoisers=(1.24,), text=0.34, other=0.08, running=2.6, decoding=1.5),
         area=512 * 512,
         multiple=8,
         num_frames=16,
@@ -74,6 +76,11 @@ CARDS = (
         loader="epa_core.models.consisti2v_checkpoint.load_consisti2v",
         per_work=("negative_prompt",),
         schedule=Schedule(first=20.06, last=1.351, t0=1, t0_kappa=20.06),
+        levers=Takes(channels_last=True, vae_slicing=True, compile_blocks=True),
+        traps=(
+            "The painting stays frame 0: motion starts after it.",
+            "Reads 77 tokens of a prompt at most.",
+        ),
     ),
     ModelCard(
         name="cinemo",
@@ -83,7 +90,7 @@ CARDS = (
         revision=None,
         licence="not verified for the weights (see maxin-cn/Cinemo)",
         condition="ask its authors",
-        parts=Memory(denoisers=(1.7,), text=0.3, other=0.3, running=1.5, decoding=1.5),
+        parts=Memory(denoisers=(0.91,), text=0.12, other=0.16, running=1.5, decoding=1.5),
         area=320 * 512,
         multiple=8,
         num_frames=16,
@@ -96,6 +103,7 @@ CARDS = (
         loader="epa_core.models.cinemo_checkpoint.load_cinemo",
         per_work=("motion_strength", "negative_prompt"),
         schedule=Schedule(first=108.0, last=1.680, t0=7, t0_kappa=14.0),
+        levers=Takes(channels_last=True, vae_tiling=False, chunks=True, sequential=False),
         traps=(
             "The released code starts at kappa 108: distill.levels: native, animate.kappa0: 108.",
         ),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from epa_core.model_cards.card import Memory, ModelCard, Schedule
+from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
 
 _SVD: dict[str, Any] = {
     "pipeline_class": "diffusers.StableVideoDiffusionPipeline",
@@ -20,6 +20,7 @@ _SVD: dict[str, Any] = {
     "dtype": "float16",
     "uses_text": False,
     "schedule": Schedule(first=700.0, last=3.87, t0=13, t0_kappa=15.59),
+    "levers": Takes(channels_last=True, vae_tiling=False, chunks=True),
     "traps": (
         "It reads no text: prompts only reach the proxy.",
         "t0 is as late as its 13th step, since its schedule starts at a noise of 700.",
@@ -50,7 +51,7 @@ CARDS = (
         name="svd",
         summary="Stable Video Diffusion, 1.5 B, 14 frames of 576x1024",
         weights="stabilityai/stable-video-diffusion-img2vid",
-        parts=Memory(denoisers=(2.9,), other=1.4, running=4.4, decoding=4.5),
+        parts=Memory(denoisers=(1.52,), other=0.75, running=4.4, decoding=4.5),
         num_frames=14,
         **_SVD,
     ),
@@ -58,7 +59,7 @@ CARDS = (
         name="svd-xt",
         summary="Stable Video Diffusion XT, 1.5 B, 25 frames of 576x1024",
         weights="stabilityai/stable-video-diffusion-img2vid-xt",
-        parts=Memory(denoisers=(2.9,), other=1.4, running=7.7, decoding=4.5),
+        parts=Memory(denoisers=(1.52,), other=0.75, running=7.7, decoding=4.5),
         num_frames=25,
         **_SVD,
     ),
@@ -70,7 +71,7 @@ CARDS = (
         revision=None,
         licence="MIT",
         commercial="yes",
-        parts=Memory(denoisers=(2.7,), text=0.7, other=1.4, running=8.9, decoding=2.0),
+        parts=Memory(denoisers=(1.42,), text=0.35, other=0.75, running=8.9, decoding=2.0),
         area=704 * 1280,
         multiple=64,
         num_frames=16,
@@ -82,6 +83,7 @@ CARDS = (
         uses_text=True,
         per_work=("negative_prompt",),
         schedule=Schedule(first=16.9, last=0.65, t0=1, t0_kappa=16.9),
+        levers=Takes(channels_last=True, chunks=True),
         traps=(
             "diffusers lists it as deprecated.",
             "Its condition is drawn from the global random state, which is seeded for every call.",
@@ -92,9 +94,10 @@ CARDS = (
         summary="AnimateDiff with SparseCtrl, 1.3 B, 16 frames of 512x512; put together by hand",
         pipeline_class="diffusers.AnimateDiffSparseControlNetPipeline",
         weights="https://huggingface.co/guoyww/animatediff-sparsectrl-rgb",
-        parts=Memory(denoisers=(2.5,), text=0.2, other=1.1, running=2.1, decoding=6.0),
+        parts=Memory(denoisers=(1.31,), text=0.12, other=0.58, running=2.1, decoding=6.0),
         conditioned_on="first frame (a control net), CLIP text",
         family="animatediff-sparsectrl",
+        levers=Takes(channels_last=True, vae_slicing=True),
         traps=(_ASSEMBLED, "One painting to a call: it would take the first for all."),
         **_SD15,
     ),
@@ -103,9 +106,10 @@ CARDS = (
         summary="PIA, 1.3 B, 16 frames of 512x512; put together by hand",
         pipeline_class="diffusers.PIAPipeline",
         weights="https://huggingface.co/openmmlab/PIA-condition-adapter",
-        parts=Memory(denoisers=(2.5,), text=0.2, other=0.2, running=2.1, decoding=6.0),
+        parts=Memory(denoisers=(1.31,), text=0.12, other=0.08, running=2.1, decoding=6.0),
         conditioned_on="first frame (mask and latent channels), CLIP text",
         family="pia",
+        levers=Takes(channels_last=True, vae_slicing=True, sequential=False),
         traps=(_ASSEMBLED, "diffusers lists it as deprecated."),
         **_SD15,
     ),

@@ -37,6 +37,7 @@ from epa_core.families.stock import (
     WanFirstFrame,
 )
 from epa_core.media.images import canvas_size
+from epa_core.recommend import size_of
 
 ASPECTS = np.geomspace(1 / 3, 3, 20)
 
@@ -106,6 +107,31 @@ def test_a_painting_of_any_aspect_gets_a_size_its_model_takes(name: str) -> None
         width, height = canvas_size(round(1000 * aspect), 1000, card.area, card.multiple)
         call = CallSettings(height, width, card.num_frames)
         family_of(pipeline).check(pipeline, call)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_size_that_is_shown_is_one_the_model_computes_at(name: str) -> None:
+    card, pipeline = MODELS[name], tiny_of(name).pipeline
+    width, height = size_of(card)
+    assert width % card.multiple == height % card.multiple == 0
+    assert width * height == pytest.approx(card.area, rel=0.07)
+    family_of(pipeline).check(pipeline, CallSettings(height, width, card.num_frames))
+    # At one size only: whatever is asked for, that is what the family makes of it.
+    calls = [CallSettings(*size, card.num_frames) for size in ((64, 128), (256, 64), (128, 128))]
+    sizes = {
+        (native.height, native.width)
+        for native in (family_of(pipeline).native(pipeline, call) for call in calls)
+    }
+    assert (card.fixed is not None) == (len(sizes) == 1)
+
+
+def test_cogvideox_10_is_fixed_at_the_size_of_its_released_configuration() -> None:
+    released = transformer(8, 2)
+    released.transformer.config = FrozenDict(
+        sample_height=60, sample_width=90, use_learned_positional_embeddings=True
+    )
+    call = CogVideoX().native(released, CallSettings(768, 512, 49))  # type: ignore[arg-type] # the part that is read
+    assert (call.height, call.width) == MODELS["cogvideox-5b-i2v"].fixed
 
 
 @pytest.mark.parametrize("size", [(32, 48), (64, 32), (96, 32)])

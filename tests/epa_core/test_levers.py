@@ -233,7 +233,7 @@ def test_backends_of_a_gpu_are_refused_on_a_cpu(levers: Levers, message: str) ->
 )
 def test_a_missing_package_is_named_with_how_to_install_it(levers: Levers, package: str) -> None:
     with pytest.raises(UnsupportedError, match=f"is missing here; .*pip install {package}"):
-        attention.check(levers, "cuda")
+        attention.check(levers)
 
 
 @pytest.mark.parametrize(

@@ -128,10 +128,10 @@ def test_layers_apart_are_not_compiled_together(source: str) -> None:
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"offload": "model"}, "PreviewPipeline has no network, so offload is not for it"),
-        ({"compile": True}, "PreviewPipeline has no network, so compile is not for it"),
-        ({"channels_last": True}, "PreviewPipeline has no network, so channels_last is not"),
-        ({"vae_slicing": True}, "PatchCodec cannot decode in slices"),
+        ({"offload": "model"}, "preview has no network, so offload would do nothing"),
+        ({"compile": True}, "preview has no network, so compile would do nothing"),
+        ({"channels_last": True}, "preview has no network, so channels_last would do nothing"),
+        ({"vae_slicing": True}, "preview has no network, so vae_slicing would do nothing"),
     ],
 )
 def test_the_preview_has_nothing_to_tune(option: dict[str, Any], message: str) -> None:

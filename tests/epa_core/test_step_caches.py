@@ -2,6 +2,7 @@
 
 import functools
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -13,7 +14,7 @@ from tiny_pipelines import Tiny, build, picture
 
 from epa_core.awakening import EPASettings, distill_latents
 from epa_core.errors import UnsupportedError
-from epa_core.levers import CACHE_SETTINGS, Levers, StepCache, step_caches
+from epa_core.levers import CACHE_SETTINGS, Levers, StepCache, placement, step_caches
 from epa_core.loading import place
 from epa_core.runner import runner_of
 
@@ -202,6 +203,18 @@ def test_networks_without_caches_are_refused(name: str, cache: str) -> None:
         ("ltx", StepCache("faster"), "packs them into tokens; take 'pab' or 'first-block'"),
         ("wan22", CACHES["mag"], "counts the steps of one network, and Wan.* has two"),
         ("ltx", StepCache("taylorseer", modules=("blocks",)), "no module of LTX.*attn1, .*attn2"),
+        # A list of blocks is never called itself: a hook on it would count, and do nothing.
+        (
+            "ltx",
+            StepCache("taylorseer", modules=("transformer_blocks",)),
+            "modules transformer_blocks: no module of LTX.* that computes",
+        ),
+        # One pattern that names something does not hide another that names nothing.
+        (
+            "wan21",
+            StepCache("taylorseer", modules=(r"blocks\.\d\.attn1", r"blocks\.\d\.attn3")),
+            r"modules blocks\\.\\d\\.attn3: no module of Wan",
+        ),
     ],
 )
 def test_what_would_go_wrong_silently_is_refused(name: str, cache: StepCache, message: str) -> None:
@@ -210,6 +223,36 @@ def test_what_would_go_wrong_silently_is_refused(name: str, cache: StepCache, me
         place(tiny.pipeline, "cpu", Levers(step_cache=cache))
     assert not hooked(tiny)
     assert step_caches.cache_of(tiny.pipeline, "animate") is None
+
+
+@pytest.mark.parametrize(
+    ("cache", "offload"), [("pab", "model"), ("first-block", "block"), ("taylorseer", "leaf")]
+)
+def test_a_cache_gives_the_same_with_offload_and_fp8_as_without(cache: str, offload: Any) -> None:
+    both = Levers(step_cache=CACHES[cache], storage_dtype="float8_e4m3fn")
+    alone = build_deep("cogvideox")
+    place(alone.pipeline, "cpu", both)
+    tiny = build_deep("cogvideox")
+    place(tiny.pipeline, "cpu", both)
+    placement.bring(tiny.pipeline, "cpu", replace(both, offload=offload))
+    assert np.array_equal(frames_of(tiny), frames_of(alone))
+
+
+def test_a_network_without_attentions_of_diffusers_is_refused_by_what_was_hooked() -> None:
+    """Not by a list of families: nothing that the cache looks for is found in these blocks."""
+
+    class Mixed(diffusers.LTXVideoTransformer3DModel):
+        pass
+
+    tiny = build_deep("ltx")
+    tiny.pipeline.transformer = Mixed.from_config(tiny.pipeline.transformer.config)
+    for block in tiny.pipeline.transformer.transformer_blocks:
+        block.attn1, block.attn2 = torch.nn.Identity(), torch.nn.Identity()
+    with pytest.raises(UnsupportedError, match="'taylorseer' finds nothing in Mixed to take over"):
+        place(tiny.pipeline, "cpu", Levers(step_cache=StepCache("taylorseer")))
+    assert not hooked(tiny)
+    named = StepCache("taylorseer", modules=(r"transformer_blocks\.\d\.ff",))
+    place(tiny.pipeline, "cpu", Levers(step_cache=named))
 
 
 def test_a_network_of_one_block_has_no_first_one() -> None:
@@ -269,6 +312,7 @@ def test_faster_needs_guidance() -> None:
         ({"name": "pab", "threshold": 0.1}, "'pab' reads no threshold; it reads interval"),
         ({"name": "first-block", "interval": 2}, "reads no interval; it reads threshold"),
         ({"name": "pab", "modules": ("x",)}, "reads no modules"),
+        ({"name": "taylorseer", "modules": ("attn[",)}, r"modules 'attn\[' is no pattern \(unterm"),
         ({"name": "mag"}, r"'mag' needs ratios.* MagCacheConfig\(calibrate=True\)"),
         ({"name": "mag", "ratios": (1.0,), "stages": ("distill",)}, "can be animate alone"),
         ({"name": "pab", "stages": ()}, "stages is empty; name distill, animate or both"),

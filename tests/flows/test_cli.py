@@ -307,7 +307,6 @@ class TestAnimate:
             ("execution.device=cuda:7", "execution.device"),
             ("model.options={foo: 1}", "takes no 'foo'"),
             ("prepare.multiple=5", "multiple"),
-            ("model.step_cache={name: pab}", "PreviewPipeline has no network, so step_cache"),
         ],
     )
     def test_a_setting_the_model_cannot_take_fails_no_painting(

@@ -30,10 +30,10 @@ OTHER: dict[str, Any] = {
     "model.num_frames": 5,
     "model.guidance_scale": 2.0,
     "model.options": {"x": 1},
-    "model.storage_dtype": "float8_e4m3fn",
-    "model.vae_tiling": True,
-    "model.attention": "sage",
-    "model.step_cache.name": None,  # in the stages it works in only: test_lever_settings
+    "model.storage_dtype": None,  # the preview has nothing for levers: test_lever_settings
+    "model.vae_tiling": None,
+    "model.attention": None,
+    "model.step_cache.name": None,
     "model.step_cache.stages": None,
     "model.step_cache.interval": None,
     "model.step_cache.threshold": None,

@@ -25,19 +25,20 @@ from tasks.runfile import dump_run, parse_run
 
 torch.set_num_threads(1)
 
-EXECUTION = {
-    "offload": "model",
-    "offload_blocks": 1,
-    "offload_stream": False,
-    "vae_slicing": True,
-    "channels_last": True,
-    "compile": True,
-    "attention": "flash",
-}
+# It has something for most of them.
+LTX = {"name": "ltx-video", "revision": "abc"}
+CONSISTI2V = {"name": "consisti2v", "revision": "abc"}
+EXECUTION: list[tuple[dict[str, str], dict[str, Any]]] = [
+    (LTX, {"offload": "block", "offload_blocks": 2, "attention": "flash"}),
+    (LTX, {"offload": "leaf", "offload_stream": True}),
+    (CONSISTI2V, {"vae_slicing": True, "channels_last": True, "compile": True}),
+]
 
 
 def run_of(**tree: Any) -> RunConfig:
-    return parse_run({"catalog": "in", "output": "out", **tree})
+    model = tree.pop("model", {})
+    model = model if "name" in model else LTX | model
+    return parse_run({"catalog": "in", "output": "out", "model": model, **tree})
 
 
 def changed(before: RunConfig, after: RunConfig) -> set[str]:
@@ -59,11 +60,14 @@ def test_every_lever_is_on_one_side() -> None:
     assert set(KEYED) <= set(ModelChoice.model_fields)
     levers = set(RUNTIME) | {"storage_dtype", "vae_tiling", "quantised_attention", "step_cache"}
     assert levers == set(Levers.__dataclass_fields__)
-    assert set(EXECUTION) == set(RUNTIME)
+    assert {name for _, pulled in EXECUTION for name in pulled} == set(RUNTIME)
 
 
-def test_levers_of_the_execution_keep_all_keys() -> None:
-    plain, pulled = run_of(), run_of(execution=EXECUTION)
+@pytest.mark.parametrize(("model", "execution"), EXECUTION)
+def test_levers_of_the_execution_keep_all_keys(
+    model: dict[str, str], execution: dict[str, Any]
+) -> None:
+    plain, pulled = run_of(model=model), run_of(model=model, execution=execution)
     assert not changed(plain, pulled)
     assert KeyChain(plain.recipe()).configuration == KeyChain(pulled.recipe()).configuration
 
@@ -194,21 +198,19 @@ def test_a_model_is_loaded_with_the_levers_of_its_run(weights: Path) -> None:
 @pytest.mark.parametrize(
     ("tree", "message"),
     [
-        ({"execution": {"compile": "blocks"}}, "no repeated blocks of MaskedMotionUNet3D"),
         ({"execution": {"offload": "leaf"}}, "moves modules to an accelerator, not the CPU"),
-        ({"execution": {"attention": "_native_math"}}, "no attention of MaskedMotionUNet3D"),
-        ({"model": {"attention": "sage"}}, "attention 'sage' computes on CUDA devices only"),
-        ({"model": {"step_cache": {"name": "first-block"}}}, "no step caches for MaskedMotionUNet"),
+        ({"model": {"options": {"motion": 3}}}, "animate-anything takes no 'motion'"),
     ],
 )
-def test_what_only_the_model_tells_ends_a_run_before_any_proxy_is_drawn(
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there, the device auto is no CPU")
+def test_what_only_the_machine_or_the_model_tells_ends_a_run_before_any_proxy_is_drawn(
     tmp_path: Path, weights: Path, tree: dict[str, Any], message: str
 ) -> None:
     """The pass that every run begins with; `epa run` ends with code 2 (tests/flows/test_cli.py)."""
     source = write_paintings(tmp_path / "in", 1)
     model = {"name": "animate-anything", "source": str(weights), "num_frames": 4}
     model |= tree.get("model", {})
-    execution = {"device": "cpu", **tree.get("execution", {})}
+    execution = {"device": "auto", **tree.get("execution", {})}
     run = tiny_run(source, tmp_path / "out", model=model, execution=execution)
     collection = Collection.open(run)
     with pytest.raises(UnsupportedError, match=message):
