@@ -106,20 +106,6 @@ def posterior_noise(image: Image.Image, shape: torch.Size) -> Tensor:
     return torch.randn(shape, generator=generator)
 
 
-def drawn(shape: Sequence[int], generators: Sequence[torch.Generator | None]) -> Tensor:
-    """One float32 draw [1, *shape] from each painting's generator, on the CPU."""
-    draws = [
-        torch.randn(
-            (1, *shape),
-            generator=one,
-            device=None if one is None else one.device,
-            dtype=torch.float32,
-        )
-        for one in generators
-    ]
-    return torch.cat([draw.cpu() for draw in draws])
-
-
 def dct_init(noise: Tensor, image: Tensor, level: NoiseLevel, percentage: float) -> Tensor:
     """DCTInit: ``noise`` [B, C, F, h, w] with the lowest spatial frequencies of a noised image.
 

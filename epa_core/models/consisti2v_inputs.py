@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from epa_core.errors import UnsupportedError
+from epa_core.models.call_inputs import drawn
 
 Noise: TypeAlias = Literal["pyoco_mixed", "vanilla"]
 FrameInit: TypeAlias = Literal["still", "fused", "off"]
@@ -91,12 +92,6 @@ def _each(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else (value,)
 
 
-def drawn(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-    """Gaussian noise, float32, on the generator's device."""
-    device = None if generator is None else generator.device
-    return torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float32)
-
-
 def mixed(shared: Tensor, own: Tensor, alpha: float) -> Tensor:
     """Noise of unit variance, of which alpha^2 / (1 + alpha^2) is the same in all frames.
 
@@ -109,12 +104,12 @@ def mixed(shared: Tensor, own: Tensor, alpha: float) -> Tensor:
 def clip_noise(
     kind: Noise, alpha: float, shape: Sequence[int], generator: torch.Generator | None
 ) -> Tensor:
-    """The noise of one clip [1, C, F, h, w]: what is shared is drawn first."""
+    """The noise [1, C, F, h, w] of one clip of ``shape`` [C, F, h, w]: first what is shared."""
     if kind == "vanilla":
-        return drawn(shape, generator)
-    batch, channels, _, *size = shape
-    shared = drawn((batch, channels, 1, *size), generator)
-    return mixed(shared, drawn(shape, generator), alpha)
+        return drawn(shape, [generator])
+    channels, _, *size = shape
+    shared = drawn((channels, 1, *size), [generator])
+    return mixed(shared, drawn(shape, [generator]), alpha)
 
 
 @functools.lru_cache(maxsize=32)  # sizes and filters of a run

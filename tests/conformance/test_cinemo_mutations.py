@@ -179,9 +179,8 @@ def decoded_at_once(patch: Patch, case: CinemoCase) -> None:
 
 
 def guidance_too_strong(patch: Patch, case: CinemoCase) -> None:
-    own = CinemoPipeline.guided
-    stronger = lambda *given: own(*given[:4], given[4] + 0.1, *given[5:])  # noqa: E731
-    patch.setattr(CinemoPipeline, "guided", stronger)
+    own = pipelines.by_text
+    patch.setattr(pipelines, "by_text", lambda predicted, scale: own(predicted, scale + 0.1))
 
 
 def condition_is_the_painting(patch: Patch, case: CinemoCase) -> None:

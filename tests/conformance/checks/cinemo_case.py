@@ -24,6 +24,7 @@ from epa_core.awakening import (
 from epa_core.cards import load_model
 from epa_core.distill import VSDSState
 from epa_core.families import Family, family_of
+from epa_core.models import cinemo as pipelines
 from epa_core.models import cinemo_inputs as inputs
 from epa_core.models.cinemo_checkpoint import load_cinemo
 from epa_core.runner import Runner
@@ -122,7 +123,7 @@ class CinemoCase(GoldenCase):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(inputs, "posterior_noise", of_image)
-            patch.setattr(inputs, "drawn", lambda *_: self.tensors[start].clone())
+            patch.setattr(pipelines, "drawn", lambda *_: self.tensors[start].clone())
             patch.setattr(Runner, "renoising_noise", renoise)
             yield
 

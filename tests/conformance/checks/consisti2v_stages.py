@@ -14,6 +14,7 @@ from epa_core import fuse as fusing
 from epa_core.distill import VSDSState, alphas
 from epa_core.models import consisti2v_inputs as inputs
 from epa_core.models import consisti2v_layers as layers
+from epa_core.models.call_inputs import drawn
 from epa_core.models.consisti2v import guided
 from epa_core.noise_levels import update_count
 from epa_core.runner import Draw
@@ -112,7 +113,7 @@ def check_noise(case: Case) -> None:
     noise = inputs.clip_noise(
         facts["noise_sampling_method"],
         facts["noise_alpha"],
-        recorded["noise.ind"].shape,
+        recorded["noise.ind"].shape[1:],
         generator,
     )
     name = "noise.initial_latents"
@@ -120,7 +121,7 @@ def check_noise(case: Case) -> None:
 
 
 def _with(recorded: Any, name: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    return inputs.drawn(recorded[name].shape, generator), recorded[name]
+    return drawn(recorded[name].shape[1:], [generator]), recorded[name]
 
 
 def check_frame_init(case: Case) -> None:
