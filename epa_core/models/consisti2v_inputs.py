@@ -17,7 +17,7 @@ from epa_core.models.call_inputs import drawn
 
 Noise: TypeAlias = Literal["pyoco_mixed", "vanilla"]
 FrameInit: TypeAlias = Literal["still", "fused", "off"]
-Filter: TypeAlias = Literal["gaussian", "butterworth", "ideal"]
+Filter: TypeAlias = Literal["gaussian", "butterworth", "ideal", "box"]
 
 FREE_INIT = FreeInitMixin()
 
@@ -116,10 +116,27 @@ def clip_noise(
 def low_pass(
     kind: Filter, order: int, spatial: float, temporal: float, frames: int, height: int, width: int
 ) -> Tensor:
-    """How much of each frequency is low, [F, h, w], zero frequency in the middle."""
-    return FREE_INIT._get_free_init_freq_filter(
-        (frames, height, width), "cpu", kind, order, spatial, temporal
+    """How much of each frequency is low, [F, h, w], zero frequency in the middle.
+
+    With d2 = (s / t (2 f / F - 1))^2 + (2 y / h - 1)^2 + (2 x / w - 1)^2, s and t the limits:
+    gaussian exp(-d2 / 2 s^2), butterworth 1 / (1 + (d2 / s^2)^order), ideal 1 where d2 <= 2 s.
+    Box is 1 in the middle, t F / 2 frames and s h / 2 rows and columns to either side.
+    """
+    shape = (frames, height, width)
+    if kind == "box":
+        return _box(shape, round(frames // 2 * temporal), round(height // 2 * spatial))
+    return FREE_INIT._get_free_init_freq_filter(shape, "cpu", kind, order, spatial, temporal)
+
+
+def _box(shape: tuple[int, int, int], frames: int, places: int) -> Tensor:
+    """1 within so many ``frames`` and rows and columns of the middle, which counts to the right."""
+    low = torch.zeros(shape)
+    within = tuple(
+        slice(max(size // 2 - reach, 0), size // 2 + reach)
+        for size, reach in zip(shape, (frames, places, places), strict=True)
     )
+    low[within] = 1
+    return low
 
 
 def mix_low(video: Tensor, noise: Tensor, alpha_bar: Tensor, low: Tensor) -> Tensor:

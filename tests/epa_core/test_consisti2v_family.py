@@ -161,7 +161,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nan": ({"eta": float("nan")}, "eta is nan; use a number from 0 to 1"),
     "noise": ({"noise": "pink"}, "noise is 'pink'; allowed are pyoco_mixed, vanilla"),
     "init": ({"frame_init": True}, "frame_init is True; allowed are still, fused, off"),
-    "filter": ({"frame_init_filter": "box"}, "frame_init_filter is 'box'; allowed are gaussian"),
+    "filter": ({"frame_init_filter": "hat"}, "frame_init_filter is 'hat'; allowed are gaussian"),
     "level": ({"frame_init_timestep": 1000}, "frame_init_timestep is 1000; use a whole number"),
     "both": (
         {"guidance_rescale": 0.7, "image_guidance_scale": 2},
