@@ -236,9 +236,15 @@ class Family:
         """Step layout -> clip layout; ``clips`` supplies whatever is not stepped."""
         return x
 
-    def renoising_shape(self, clip: Tensor, call: CallSettings) -> torch.Size:
-        """Shape of the noise that one clip (no batch axis) is re-noised with, a batch of 1."""
-        return self.to_step(clip[None]).shape
+    def renoising_noise(
+        self,
+        pipeline: "DiffusionPipeline",
+        clip: Tensor,
+        call: CallSettings,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The noise that one clip (no batch axis) is re-noised with, a batch of 1."""
+        return torch.randn(self.to_step(clip[None]).shape, generator=generator)
 
     def renoised(
         self,

@@ -18,6 +18,7 @@ from epa_core.awakening import (
     check_options,
     decode_latents,
     distill_latents,
+    path_seeds,
     static_latents,
     unread,
 )
@@ -25,7 +26,7 @@ from epa_core.cards import load_model, model_card
 from epa_core.distill import VSDSState, alphas, noised
 from epa_core.errors import UnsupportedError
 from epa_core.families import family_of
-from epa_core.models.consisti2v_inputs import mixed
+from epa_core.models.consisti2v_inputs import clip_noise
 from epa_core.runner import Batch, Draw, runner_of
 
 CALL = CallSettings(32, 32, 4)
@@ -121,7 +122,7 @@ def test_the_fused_clip_is_renoised_whole(pipeline: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["pyoco_mixed", "vanilla"])
 def test_renoised_by_frame_init_it_keeps_what_is_high_of_the_noise(
-    pipeline: Any, kind: str
+    pipeline: Any, kind: Any
 ) -> None:
     clip = torch.randn(4, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     options = {"frame_init": "fused", "noise": kind, "noise_alpha": 2.0}
@@ -129,16 +130,27 @@ def test_renoised_by_frame_init_it_keeps_what_is_high_of_the_noise(
     call = CallSettings(32, 32, 4, options={**options, "frame_init_spatial": 0.0})
     family, runner = family_of(pipeline), runner_of(pipeline, call, 4)
     noise = runner.renoising_noise(clip[None], [Draw(3, 0)])
-    assert noise.shape == (1, 4, 5, 4, 4)
+    wanted = clip_noise(kind, 2.0, clip.shape, torch.Generator().manual_seed(3))
+    assert torch.equal(noise, wanted)
     level = runner.plan(Batch(PAINTINGS[:1], [""], [5])).native()[0]
-    own = noise[:, :, 1:]
-    wanted = mixed(noise[:, :, :1], own, 2.0) if kind == "pyoco_mixed" else own
     start = family.renoised(pipeline, clip[None], noise, level, call)
     torch.testing.assert_close(start, wanted[:, :, 1:], rtol=0, atol=1e-5)
     call = CallSettings(32, 32, 4, options=options)
     assert not torch.allclose(
         family.renoised(pipeline, clip[None], noise, level, call), start, atol=1e-2
     )
+
+
+def test_one_stream_draws_each_noise_behind_the_one_before(pipeline: Any) -> None:
+    """Three frames for each path, then all four for re-noising, none passed over."""
+    clip, seeds = torch.zeros(4, 4, 4, 4), path_seeds(7, EPASettings(one_stream=True))
+    runner = runner_of(pipeline, CALL, 4)
+    stream = torch.Generator().manual_seed(7)
+    for seed in seeds[:2]:
+        found = runner.noise(clip[None], [seed], "vsds")
+        assert torch.equal(found, torch.randn(1, 4, 3, 4, 4, generator=stream))
+    found = runner.renoising_noise(clip[None], [seeds.final])
+    assert torch.equal(found, torch.randn(1, 4, 4, 4, 4, generator=stream))
 
 
 def test_frames_are_cut_to_whole_levels(pipeline: Any) -> None:
