@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
@@ -216,10 +217,20 @@ def _distill_missing(shard: Shard, entries: list[Awakening], model: Model) -> No
         [_seed(shard, entry, stage, model) for entry, stage, _ in paths],
         model.settings,
         model.call,
-        [entry.own for entry, _, _ in paths],
+        [_own(entry, stage, model) for entry, stage, _ in paths],
     )
     for (entry, stage, _), latents in zip(paths, refined, strict=True):
         _keep(shard, entry, stage, latents)
+
+
+def _own(entry: Awakening, stage: str, model: Model) -> Mapping[str, Any]:
+    """A path's own arguments of the call."""
+    from epa_core.awakening import proxy_extras
+
+    if stage != "distill.proxy":
+        return entry.own
+    painting = entry.source.painting
+    return proxy_extras(model.pipeline, [painting], [entry.own], model.call)[0]
 
 
 def _animate_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:

@@ -180,6 +180,10 @@ class Family:
             given["prompt"] = prompts[0] if count == 1 else list(prompts)
         return given | self._own_arguments(extras, call)
 
+    def proxy_arguments(self, painting: Image.Image, call: CallSettings) -> Mapping[str, Any]:
+        """Arguments that a proxy's path has of the painting that it belongs to."""
+        return {}
+
     def _own_arguments(
         self, extras: Sequence[Mapping[str, Any]], call: CallSettings
     ) -> dict[str, Any]:

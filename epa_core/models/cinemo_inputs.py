@@ -20,7 +20,7 @@ BUCKETS = 1000  # as many as the sinusoids of the embedding tell apart
 
 ImageLatent = Literal["mode", "sample"]
 #: How the method lays out this model's latents: ``epa_core.families.cinemo``.
-Reading = Literal["absolute", "all-frames", "residual", "doubled"]
+Reading = Literal["absolute", "all-frames", "residual", "doubled", "painting-base"]
 
 
 def check_bucket(bucket: Any) -> None:

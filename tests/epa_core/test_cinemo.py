@@ -88,7 +88,9 @@ def test_noise_alone_is_another_start_than_with_dct_init(pipeline: Any) -> None:
     assert not torch.allclose(bare, latents_of(pipeline, 1, dct_percentage=0.9), atol=1e-4)
 
 
-@pytest.mark.parametrize("reading", ["absolute", "all-frames", "residual", "doubled"])
+@pytest.mark.parametrize(
+    "reading", ["absolute", "all-frames", "residual", "doubled", "painting-base"]
+)
 def test_each_reading_gives_other_frames(pipeline: Any, reading: str) -> None:
     given: dict[str, Any] = {
         "prompt": "the sea", "height": 16, "width": 32, "num_frames": 4,
@@ -97,6 +99,22 @@ def test_each_reading_gives_other_frames(pipeline: Any, reading: str) -> None:
     usual = awaken(pipeline, PAINTINGS[0], PAINTINGS[1], **given)
     frames = awaken(pipeline, PAINTINGS[0], PAINTINGS[1], **given, epa_reading=reading)
     assert np.array_equal(usual, frames) == (reading == "absolute")
+
+
+def test_a_proxy_on_the_painting_s_base_is_told_its_painting(pipeline: Any) -> None:
+    """Each of two proxies its own; the paths of the paintings are as they were."""
+    bases: list[torch.Tensor] = []
+    given: dict[str, Any] = {
+        "prompt": "the sea", "height": 16, "width": 32, "num_frames": 4,
+        "settings": EPASettings(num_inference_steps=2), "epa_reading": "painting-base",
+    }  # fmt: skip
+    hook = pipeline.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: bases.append(kwargs["base_content"]), with_kwargs=True
+    )
+    awaken(pipeline, PAINTINGS, PAINTINGS[::-1], **given)
+    hook.remove()
+    x = pipeline.encode_images(PAINTINGS, (32, 16))
+    assert torch.equal(bases[0], torch.cat([x, x, x, x]))  # both halves of both paths
 
 
 def test_the_decoder_s_chunk_is_read(pipeline: Any) -> None:
