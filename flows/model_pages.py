@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -92,8 +93,20 @@ def explained(card: ModelCard) -> Iterator[tuple[str, str]]:
         for lever in levers_of(card.parts):
             settings = f" ({lever.settings})" if lever.settings else ""
             yield "", f"{needed(card.parts, lever):5.1f} GiB with {lever.name}{settings}"
+    yield from _options(card)
     for trap in card.traps:
         yield "know", trap
+
+
+def _options(card: ModelCard) -> Iterator[tuple[str, str]]:
+    """What `model.options` may hold: default, meaning, what is allowed."""
+    if card.options is None:
+        yield "model.options", f"further arguments of the call of {card.pipeline_class}"
+        return
+    for number, (name, option) in enumerate(card.options.known.items()):
+        default = json.dumps(option.default)
+        told = f"{name}: {default}; {option.meaning} ({option.words})"
+        yield "" if number else "model.options", told
 
 
 def _frame_rule(multiple: int) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,15 +100,11 @@ def check_model(shard: Shard) -> None:
     from epa_core.awakening import check_options
     from epa_core.levers.step_caches import check_guidance
 
-    choice, pipeline = shard.recipe.model, _pipeline(shard)
-    known = inspect.signature(type(pipeline).__call__).parameters
-    for option in choice.options:
-        if option not in known:
-            near = get_close_matches(option, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnsupportedError(f"model.options: {choice.name} takes no {option!r}{hint}")
+    choice = shard.recipe.model
+    models.check_call(choice)  # before gigabytes are read
+    pipeline = _pipeline(shard)
     try:
-        check_options(pipeline, choice.options)
+        check_options(pipeline, choice.options)  # what these very weights cannot take
     except UnsupportedError as error:
         raise UnsupportedError(f"model.options: {error}") from error
     check_guidance(pipeline, choice.guidance_scale)

@@ -24,6 +24,7 @@ from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family, call_default
 from epa_core.families.stock import UNetVideo
 from epa_core.fuse import Interpolation, fuse
+from epa_core.model_cards.paper_options import CINEMO
 from epa_core.models import cinemo_inputs as inputs
 
 if TYPE_CHECKING:
@@ -66,14 +67,7 @@ class Cinemo(UNetVideo):
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """Motion, DCTInit, how images are encoded and decoded, and the reading."""
-        inputs.check_bucket(_option(pipeline, options, "motion_bucket_id"))
-        inputs.check_strength(options.get("motion_strength"))
-        inputs.check_dct(
-            *(_option(pipeline, options, name) for name in ("dct_percentage", "dct_timestep"))
-        )
-        inputs.check_chunk(_option(pipeline, options, "decode_chunk_size"))
-        for name, of in (("image_latent", inputs.ImageLatent), ("epa_reading", inputs.Reading)):
-            inputs.check_choice(name, _option(pipeline, options, name), of)
+        CINEMO.check(options)
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings

@@ -14,7 +14,8 @@ from epa_core.distill import noised
 from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings
 from epa_core.families.stock import UNetVideo
-from epa_core.models.consisti2v_inputs import check_options, clip_noise, prepared
+from epa_core.model_cards.paper_options import CONSISTI2V
+from epa_core.models.consisti2v_inputs import clip_noise, prepared
 from epa_core.noise_levels import NoiseLevel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ConsistI2V(UNetVideo):
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """Frame stride, guidance by the image, noise and FrameInit."""
-        check_options(options)
+        CONSISTI2V.check(options)
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings

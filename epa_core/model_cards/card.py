@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from epa_core.model_cards.options import CallOptions
+
 Commercial = Literal["yes", "conditional", "no", "unknown"]
 
 #: The paper's first noise-to-signal ratio: where re-noising starts if a schedule has no signal.
@@ -77,7 +79,8 @@ class ModelCard:
     catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
     ``commercial`` says whether videos may be used commercially, ``condition`` on what terms.
     ``traps`` are what people run into. ``folders`` are those of weights that are released without a
-    ``model_index.json``.
+    ``model_index.json``. ``options`` are those of its call where they are described; None: the
+    pipeline's own signature says.
     """
 
     name: str
@@ -106,6 +109,7 @@ class ModelCard:
     schedule: Schedule | None = None
     traps: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    options: CallOptions | None = None
 
     def __post_init__(self) -> None:
         if not self.memory and self.parts is not None:

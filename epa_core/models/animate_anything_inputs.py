@@ -1,8 +1,6 @@
 """What a call of AnimateAnything is given, checked and as tensors; pure functions of it."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from epa_core.errors import UnsupportedError
+from epa_core.model_cards.paper_options import ANIMATE_ANYTHING
 from epa_core.models.call_inputs import drawn
 
 DEFAULT_MOTION = 8.0
@@ -37,9 +36,7 @@ def check_motion(strength: Any, trained: bool) -> None:
     """
     if strength is None:
         return
-    number = isinstance(strength, Real) and not isinstance(strength, bool)
-    if not (number and math.isfinite(strength) and strength >= 0):
-        raise UnsupportedError(f"motion_strength is {strength!r:.80}; use a number of at least 0.")
+    ANIMATE_ANYTHING.check({"motion_strength": strength})
     if not trained and strength != DEFAULT_MOTION:
         raise UnsupportedError(
             f"motion_strength {strength:g} was given, but these weights were trained without it "

@@ -21,9 +21,10 @@ from diffusers import AutoencoderKLTemporalDecoder
 from PIL import Image
 from torch import Tensor
 
+from epa_core.model_cards.paper_options import CINEMO, ImageLatent, Reading
 from epa_core.models import cinemo_inputs as inputs
 from epa_core.models.call_inputs import Generators, drawn, each, per_painting
-from epa_core.models.cinemo_inputs import DEFAULT_BUCKET, ImageLatent, Reading
+from epa_core.models.cinemo_inputs import DEFAULT_BUCKET
 from epa_core.models.text_and_frames import (
     ClipOutput,
     OneOrMany,
@@ -90,8 +91,15 @@ class CinemoPipeline(TextAndFrames):
         self._check(count, (width, height))
         self.check_call(num_frames, output_type, callback_on_step_end_tensor_inputs)
         generators = per_painting(generator, count)
-        self._check_options(
-            dct_percentage, dct_timestep, image_latent, decode_chunk_size, epa_reading
+        CINEMO.check(
+            {
+                "dct_init": dct_init,
+                "dct_percentage": dct_percentage,
+                "dct_timestep": dct_timestep,
+                "image_latent": image_latent,
+                "decode_chunk_size": decode_chunk_size,
+                "epa_reading": epa_reading,
+            }
         )
         motion = inputs.bucket_tensor(
             each("motion_bucket_id", motion_bucket_id, count),
@@ -196,14 +204,6 @@ class CinemoPipeline(TextAndFrames):
                 f"the scheduler has prediction_type {kind!r} and clip_sample "
                 f"{self.scheduler.config.get('clip_sample')}; residuals need epsilon and False."
             )
-
-    def _check_options(
-        self, percentage: Any, timestep: Any, image_latent: Any, chunk: Any, reading: Any
-    ) -> None:
-        inputs.check_dct(percentage, timestep)
-        inputs.check_chunk(chunk)
-        inputs.check_choice("image_latent", image_latent, ImageLatent)
-        inputs.check_choice("epa_reading", reading, Reading)
 
 
 def _last_signal(scheduler: Any) -> float:

@@ -20,17 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from epa_core.media.images import fit
+from epa_core.model_cards.paper_options import CONSISTI2V, Filter, FrameInit, Noise
 from epa_core.models.call_inputs import Generators, clip_size, drawn, each, per_painting
-from epa_core.models.consisti2v_inputs import (
-    Filter,
-    FrameInit,
-    Noise,
-    check_options,
-    clip_noise,
-    low_pass,
-    mix_low,
-    prepared,
-)
+from epa_core.models.consisti2v_inputs import clip_noise, low_pass, mix_low, prepared
 from epa_core.models.text_and_frames import (
     ClipOutput,
     OneOrMany,
@@ -120,7 +112,9 @@ class ConsistI2VPipeline(TextAndFrames):
         given = locals()
         images = [image] if isinstance(image, Image.Image) else list(image)
         count = len(images)
-        check_options(given)
+        strides = each("frame_stride", frame_stride, count)
+        for stride in strides:
+            CONSISTI2V.check({**given, "frame_stride": stride, "negative_prompt": None})
         size = clip_size(images, height, width, self.vae_scale_factor)
         if height is None:  # the aspect is kept, so nothing need be cut away
             images = [fit(one.convert("RGB"), size) for one in images]
@@ -143,11 +137,13 @@ class ConsistI2VPipeline(TextAndFrames):
         latents = self._fitting("latents", latents, count, num_frames - 1, size)
         latents = latents * self.scheduler.init_noise_sigma
         seen = [noisy if parts == 3 else first, first, first][:parts]
-        stride = torch.tensor(each("frame_stride", frame_stride, count), dtype=torch.float32)
+        stride = torch.tensor(strides, dtype=torch.float32).repeat(parts)
         conditions = {
             "encoder_hidden_states": text,
             "first_frame_latents": torch.cat(seen).to(self.unet.dtype),
-            "frame_stride": stride.repeat(parts).to(first.device),
+            "frame_stride": torch.tensor(strides, dtype=torch.float32)
+            .repeat(parts)
+            .to(first.device),
         }
         scales = (guidance_scale, image_guidance_scale, guidance_rescale)
 

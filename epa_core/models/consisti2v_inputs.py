@@ -1,9 +1,7 @@
 """What a call of ConsistI2V starts from: pictures, noise, FrameInit; pure functions."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Sequence
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
@@ -12,12 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from epa_core.errors import UnsupportedError
+from epa_core.model_cards.paper_options import Filter, Noise
 from epa_core.models.call_inputs import drawn
-
-Noise: TypeAlias = Literal["pyoco_mixed", "vanilla"]
-FrameInit: TypeAlias = Literal["still", "fused", "off"]
-Filter: TypeAlias = Literal["gaussian", "butterworth", "ideal", "box"]
 
 FREE_INIT = FreeInitMixin()
 
@@ -46,50 +40,6 @@ def prepared(image: Image.Image, height: int, width: int) -> Tensor:
         for have, want in zip(pixels.shape[-2:], (height, width), strict=True)
     )
     return pixels[..., top : top + height, left : left + width] * 2 - 1
-
-
-def check_options(options: Mapping[str, Any]) -> None:
-    """UnsupportedError for a value that no ConsistI2V can take; names are the call's."""
-    for name, allowed in _NAMED.items():
-        if (value := options.get(name, allowed[0])) not in allowed:
-            raise UnsupportedError(f"{name} is {value!r:.80}; allowed are {', '.join(allowed)}.")
-    for name, (low, high, what) in _NUMBERS.items():
-        for value in _each(options.get(name)):
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            whole = not what.startswith("whole") or float(value) % 1 == 0 if number else False
-            if not (number and whole and low <= float(value) <= high):
-                raise UnsupportedError(f"{name} is {value!r:.80}; use a {what}.")
-    scale, rescale = options.get("image_guidance_scale", 1.0), options.get("guidance_rescale", 0.0)
-    if rescale and scale > 1:
-        raise UnsupportedError(
-            f"guidance_rescale is {rescale:g} with image_guidance_scale {scale:g}; the released "
-            "code knows no rescaling with guidance by the image, so use one of them."
-        )
-
-
-_NAMED: dict[str, tuple[str, ...]] = {
-    "noise": get_args(Noise),
-    "frame_init": get_args(FrameInit),
-    "frame_init_filter": get_args(Filter),
-}
-_LARGE = 1e6
-_NUMBERS: dict[str, tuple[float, float, str]] = {
-    "frame_stride": (1, 1000, "whole number from 1 to 1000"),
-    "image_guidance_scale": (0, _LARGE, "number of at least 0"),
-    "guidance_rescale": (0, 1, "number from 0 to 1"),
-    "eta": (0, 1, "number from 0 to 1"),
-    "noise_alpha": (0, _LARGE, "number of at least 0"),
-    "frame_init_timestep": (0, 999, "whole number from 0 to 999"),
-    "frame_init_spatial": (0, 2, "number from 0 to 2"),
-    "frame_init_temporal": (0, 2, "number from 0 to 2"),
-    "frame_init_order": (1, 100, "whole number from 1 to 100"),
-}
-
-
-def _each(value: Any) -> Sequence[Any]:
-    if value is None:
-        return ()
-    return value if isinstance(value, list | tuple) else (value,)
 
 
 def mixed(shared: Tensor, own: Tensor, alpha: float) -> Tensor:

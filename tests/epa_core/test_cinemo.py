@@ -128,10 +128,16 @@ def test_the_decoder_s_chunk_is_read(pipeline: Any) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "bucket": ({"motion_bucket_id": -1}, "motion_bucket_id is -1; use a number from 0 to 999"),
+    "bucket": (
+        {"motion_bucket_id": -1},
+        "motion_bucket_id is -1; use a number of at",
+    ),
     "word": ({"motion_bucket_id": "much"}, "motion_bucket_id is 'much'; use a number"),
-    "strength": ({"motion_strength": 101}, "motion_strength is 101; use a number from 0 to 100"),
-    "share": ({"dct_percentage": 23}, "dct_percentage is 23; use a number from 0 to 1"),
+    "strength": (
+        {"motion_strength": 101},
+        "motion_strength is 101; use a number of at",
+    ),
+    "share": ({"dct_percentage": 23}, "dct_percentage is 23; use a number of at least 0"),
     "level": ({"dct_timestep": 1000}, "dct_timestep is 1000; use a whole number"),
     "latent": ({"image_latent": "mean"}, "image_latent is 'mean'; use mode, sample"),
     "reading": ({"epa_reading": "naive"}, "epa_reading is 'naive'; use absolute, all-frames"),

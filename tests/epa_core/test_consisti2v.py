@@ -217,7 +217,7 @@ def test_interrupted_it_stops(pipeline: Pipeline) -> None:
         ({"width": 36}, "size 36x32 is not a positive multiple of 8"),
         ({"generator": seeded(1, 2)}, "2 generators were given for 1 paintings"),
         ({"output_type": "gif"}, "output_type is 'gif'"),
-        ({"frame_init": "on"}, "frame_init is 'on'; allowed are still, fused, off"),
+        ({"frame_init": "on"}, "frame_init is 'on'; use still, fused, off"),
         ({"frame_stride": [1, 2]}, "frame_stride holds 2 values for 1 paintings"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "shown the latents only, not noise"),
     ],

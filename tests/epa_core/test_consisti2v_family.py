@@ -165,15 +165,18 @@ def test_what_the_call_does_not_read_is_told(pipeline: Any) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "stride": ({"frame_stride": 0}, "frame_stride is 0; use a whole number from 1 to 1000"),
+    "stride": (
+        {"frame_stride": 0},
+        "frame_stride is 0; use a whole number of at least 1",
+    ),
     "half": ({"frame_stride": 2.5}, r"frame_stride is 2\.5; use a whole number"),
     "image": ({"image_guidance_scale": -1}, "image_guidance_scale is -1; use a number of at"),
     "words": ({"noise_alpha": "much"}, "noise_alpha is 'much'; use a number of at least 0"),
-    "truth": ({"eta": True}, "eta is True; use a number from 0 to 1"),
-    "nan": ({"eta": float("nan")}, "eta is nan; use a number from 0 to 1"),
-    "noise": ({"noise": "pink"}, "noise is 'pink'; allowed are pyoco_mixed, vanilla"),
-    "init": ({"frame_init": True}, "frame_init is True; allowed are still, fused, off"),
-    "filter": ({"frame_init_filter": "hat"}, "frame_init_filter is 'hat'; allowed are gaussian"),
+    "truth": ({"eta": True}, "eta is True; use a number of at least 0"),
+    "nan": ({"eta": float("nan")}, "eta is nan; use a number of at least 0"),
+    "noise": ({"noise": "pink"}, "noise is 'pink'; use pyoco_mixed, vanilla"),
+    "init": ({"frame_init": True}, "frame_init is True; use still, fused, off"),
+    "filter": ({"frame_init_filter": "hat"}, "frame_init_filter is 'hat'; use gaussian"),
     "level": ({"frame_init_timestep": 1000}, "frame_init_timestep is 1000; use a whole number"),
     "both": (
         {"guidance_rescale": 0.7, "image_guidance_scale": 2},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -63,6 +64,19 @@ def test_levels_and_t0_are_explained(epa: Any) -> None:
     assert "step 1, kappa 14.6" in own
     unknown = epa("models", "show", "kandinsky5-i2v-pro").out
     assert "decided by the scheduler that comes with the weights" in unknown
+
+
+def test_options_are_listed_with_default_meaning_and_what_is_allowed(epa: Any) -> None:
+    for name, card in MODELS.items():
+        page = epa("models", "show", name).out
+        if card.options is None:
+            assert f"further arguments of the call of {card.pipeline_class}" in page
+            continue
+        for option, known in card.options.known.items():
+            [line] = [line for line in page.splitlines() if f" {option}: " in line]
+            assert f"{option}: {json.dumps(known.default)}; {known.meaning}" in line
+            assert line.endswith(f"({known.words})")
+    assert 'epa_reading: "absolute"' in epa("models", "show", "cinemo").out
 
 
 def test_what_fits_is_listed_with_its_lever_and_terms(epa: Any) -> None:
