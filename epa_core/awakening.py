@@ -27,6 +27,7 @@ from epa_core.stages import (
     check_options,
     decode_latents,
     distill_latents,
+    proxy_extras,
     static_latents,
     unread,
 )
@@ -46,6 +47,7 @@ __all__ = [
     "decode_latents",
     "distill_latents",
     "path_seeds",
+    "proxy_extras",
     "static_latents",
     "unread",
 ]
@@ -162,7 +164,9 @@ def _awaken_group(
     seeds = [path_seeds(seed, settings) for seed in batch.seeds]
     if settings.distils:
         noise = [seed.real for seed in seeds] + [seed.proxy for seed in seeds]
-        prompts, extras = [*batch.prompts] * paths, [*batch.extras] * paths
+        prompts, extras = [*batch.prompts] * paths, [*batch.extras] or [{}] * count
+        if proxies:
+            extras += proxy_extras(pipeline, batch.images, batch.extras, call)
         clips = distill_latents(
             pipeline, images, prompts, noise[: len(images)], settings, call, extras=extras
         )

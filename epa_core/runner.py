@@ -142,27 +142,30 @@ class Runner:
 
     def noise(self, clips: Tensor, seeds: Sequence[Seed], purpose: str) -> Tensor:
         """One noise sample per clip from its own seed; step layout, float32, CPU."""
-        return torch.cat(
-            [
-                _noise(self.family.to_step(clip[None]).shape, seed, purpose)
-                for clip, seed in zip(clips, seeds, strict=True)
-            ]
-        )
+        shapes = [self.family.to_step(clip[None]).shape for clip in clips]
+        drawn = [
+            torch.randn(shape, generator=_generator(seed, purpose, shape))
+            for shape, seed in zip(shapes, seeds, strict=True)
+        ]
+        return torch.cat(drawn)
 
     def renoising_noise(self, clips: Tensor, seeds: Sequence[Seed]) -> Tensor:
-        """As ``noise``, shaped as the family re-noises."""
-        shapes = [self.family.renoising_shape(clip, self.call) for clip in clips]
-        drawn = [_noise(*given, "renoise") for given in zip(shapes, seeds, strict=True)]
+        """As ``noise``, shaped as the family re-noises; in one stream it comes after the paths'."""
+        drawn = []
+        for clip, seed in zip(clips, seeds, strict=True):
+            generator = _generator(seed, "renoise", self.family.to_step(clip[None]).shape)
+            drawn.append(self.family.renoising_noise(self.pipeline, clip, self.call, generator))
         return torch.cat(drawn)
 
 
-def _noise(shape: torch.Size, seed: Seed, purpose: str) -> Tensor:
+def _generator(seed: Seed, purpose: str, before: torch.Size) -> torch.Generator:
+    """Where a draw begins: at a seed of its own, or behind earlier ones of the shape ``before``."""
     if not isinstance(seed, Draw):
-        seed = Draw(derived_seed(seed, purpose), 0)
+        return torch.Generator().manual_seed(derived_seed(seed, purpose))
     generator = torch.Generator().manual_seed(seed.seed)
     for _ in range(seed.index):
-        torch.randn(shape, generator=generator)
-    return torch.randn(shape, generator=generator)
+        torch.randn(before, generator=generator)
+    return generator
 
 
 def derived_seed(seed: int, purpose: str) -> int:

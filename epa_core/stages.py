@@ -136,6 +136,21 @@ def _distil_together(
     return list(runner.family.from_step(state.z.float().cpu(), static))
 
 
+def proxy_extras(
+    pipeline: "DiffusionPipeline",
+    paintings: Sequence[Image.Image],
+    extras: Sequence[Mapping[str, Any]],
+    call: CallSettings,
+) -> list[Mapping[str, Any]]:
+    """Each proxy's own arguments: those of its painting, and what its path needs beside them."""
+    family = family_of(pipeline)
+    own = extras or [{}] * len(paintings)
+    return [
+        {**one, **family.proxy_arguments(painting, call)}
+        for painting, one in zip(paintings, own, strict=True)
+    ]
+
+
 @torch.no_grad()
 def animate_latents(
     pipeline: "DiffusionPipeline",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -51,8 +52,20 @@ def explained(card: ModelCard) -> Iterator[tuple[str, str]]:
             with_it = f"{lever.name} ({settings})" if settings else lever.name
             yield "", f"{needs(card)[lever.name]:5.1f} GiB with {with_it}"
     yield "levers", _takes(card.levers)
+    yield from _options(card)
     for trap in card.traps:
         yield "know", trap
+
+
+def _options(card: ModelCard) -> Iterator[tuple[str, str]]:
+    """What `model.options` may hold: default, meaning, what is allowed."""
+    if card.options is None:
+        yield "model.options", f"further arguments of the call of {card.pipeline_class}"
+        return
+    for number, (name, option) in enumerate(card.options.known.items()):
+        default = json.dumps(option.default)
+        told = f"{name}: {default}; {option.meaning} ({option.words})"
+        yield "" if number else "model.options", told
 
 
 def needs(card: ModelCard) -> dict[str, float]:
@@ -185,6 +198,11 @@ def facts(card: ModelCard) -> dict[str, Any]:
         "dtype": card.dtype,
         "needs_gib": needs(card),
         "levers": asdict(card.levers),
+        "options": card.options
+        and {
+            name: {"default": option.default, "meaning": option.meaning, "allowed": option.words}
+            for name, option in card.options.known.items()
+        },
         "know": list(card.traps),
     }
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -107,15 +106,11 @@ def check_model(shard: Shard) -> None:
     from epa_core.awakening import check_options
     from epa_core.levers.step_caches import check_guidance
 
-    choice, pipeline = shard.recipe.model, _pipeline(shard)
-    known = inspect.signature(type(pipeline).__call__).parameters
-    for option in choice.options:
-        if option not in known:
-            near = get_close_matches(option, known, 1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise UnsupportedError(f"model.options: {choice.name} takes no {option!r}{hint}")
+    choice = shard.recipe.model
+    models.check_call(choice)  # before gigabytes are read
+    pipeline = _pipeline(shard)
     try:
-        check_options(pipeline, choice.options)
+        check_options(pipeline, choice.options)  # what these very weights cannot take
     except UnsupportedError as error:
         raise UnsupportedError(f"model.options: {error}") from error
     check_guidance(pipeline, choice.guidance_scale)
@@ -240,8 +235,18 @@ def _distilled(shard: Shard, paths: list[Path], model: Model) -> list[torch.Tens
         [_seed(shard, entry, stage, model) for entry, stage, _ in paths],
         model.settings,
         model.call,
-        [entry.own for entry, _, _ in paths],
+        [_own(entry, stage, model) for entry, stage, _ in paths],
     )
+
+
+def _own(entry: Awakening, stage: str, model: Model) -> Mapping[str, Any]:
+    """A path's own arguments of the call."""
+    from epa_core.awakening import proxy_extras
+
+    if stage != "distill.proxy":
+        return entry.own
+    painting = entry.source.painting
+    return proxy_extras(model.pipeline, [painting], [entry.own], model.call)[0]
 
 
 def _animate_missing(shard: Shard, entries: list[Awakening], model: Model) -> None:

@@ -14,7 +14,9 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from catalogs.storage import Storage
 from epa_core import levers
+from epa_core.call_options import check_described
 from epa_core.cards import ModelCard, model_card, proxy_card
+from epa_core.errors import UnsupportedError
 from epa_core.proxy_cards import proxy_settings
 from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
@@ -206,7 +208,11 @@ class RunConfig(Recipe):
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
-        model_card(self.model.name)  # raises with the nearest name
+        card = model_card(self.model.name)  # raises with the nearest name
+        try:
+            check_described(card, self.model.options)
+        except UnsupportedError as error:
+            raise ValueError(f"model.options: {error}") from None
         maker = proxy_card(self.proxy.name)
         if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
             raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")

@@ -11,6 +11,7 @@ import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from epa_core.call_options import check_options
 from epa_core.cards import model_card
 from epa_core.errors import UnsupportedError
 from epa_core.proxy_cards import proxy_settings
@@ -41,6 +42,17 @@ def resolve_device(device: str) -> str:
         reason = str(error).splitlines()[0]
         raise UnsupportedError(f"execution.device = {device!r}: {reason}") from error
     return device
+
+
+def check_call(choice: ModelChoice) -> None:
+    """See that the model's call takes the options, without loading the model.
+
+    Imports diffusers where only the pipeline's class knows them. Raises UnsupportedError.
+    """
+    try:
+        check_options(model_card(choice.name), choice.options)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"model.options: {error}") from None
 
 
 def model(choice: ModelChoice, execution: Execution) -> DiffusionPipeline:

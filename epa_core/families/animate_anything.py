@@ -12,6 +12,7 @@ from epa_core.card_data import MODELS
 from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings
 from epa_core.families.stock import UNetVideo
+from epa_core.model_cards.paper_options import ANIMATE_ANYTHING
 from epa_core.models.animate_anything_inputs import check_mask, check_motion
 
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ class AnimateAnything(UNetVideo):
             )
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
-        """The mask and the motion strength."""
+        """The mask and the motion strength, also by what the weights were trained with."""
         config = pipeline.unet.config
+        ANIMATE_ANYTHING.check(options)
         check_mask(options.get("mask_image"), config.motion_mask)
         check_motion(options.get("motion_strength"), config.motion_strength)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from epa_core.distill import noised
 from epa_core.errors import ItemError, UnsupportedError
+from epa_core.families.normalising import denormalise, normalise
 from epa_core.fuse import Interpolation, fuse
 from epa_core.media.images import fit
 
@@ -44,37 +45,6 @@ class CallSettings:
     num_frames: int
     guidance_scale: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _statistics(vae: Any, like: Tensor) -> tuple[Tensor | float, Tensor | float]:
-    """Mean and (scale / std) by which ``vae``'s latents are normalised."""
-    config = vae.config
-    scale = config.get("scaling_factor") or 1.0
-    if config.get("invert_scale_latents"):  # CogVideoX 1.5
-        scale = 1 / scale
-    # Configuration lists in Wan, buffers in LTX.
-    stored = config if config.get("latents_mean") is not None else dict(vae.named_buffers())
-    mean, std = stored.get("latents_mean"), stored.get("latents_std")
-    if mean is None:
-        return config.get("shift_factor") or 0.0, scale
-
-    def channels(values: Any) -> Tensor:
-        values = torch.as_tensor(values, dtype=like.dtype, device=like.device)
-        return values.view(1, -1, *[1] * (like.ndim - 2))
-
-    return channels(mean), scale / channels(std)
-
-
-def normalise(vae: Any, z: Tensor) -> Tensor:
-    """Latents of ``vae``, channels on axis 1, in the space its denoiser was trained in."""
-    mean, scale = _statistics(vae, z)
-    return (z - mean) * scale
-
-
-def denormalise(vae: Any, z: Tensor) -> Tensor:
-    """Inverse of ``normalise``."""
-    mean, scale = _statistics(vae, z)
-    return z / scale + mean
 
 
 def _repeated(name: str, value: Any, count: int) -> Any:
@@ -210,6 +180,10 @@ class Family:
             given["prompt"] = prompts[0] if count == 1 else list(prompts)
         return given | self._own_arguments(extras, call)
 
+    def proxy_arguments(self, painting: Image.Image, call: CallSettings) -> Mapping[str, Any]:
+        """Arguments that a proxy's path has of the painting that it belongs to."""
+        return {}
+
     def _own_arguments(
         self, extras: Sequence[Mapping[str, Any]], call: CallSettings
     ) -> dict[str, Any]:
@@ -266,9 +240,15 @@ class Family:
         """Step layout -> clip layout; ``clips`` supplies whatever is not stepped."""
         return x
 
-    def renoising_shape(self, clip: Tensor, call: CallSettings) -> torch.Size:
-        """Shape of the noise that one clip (no batch axis) is re-noised with, a batch of 1."""
-        return self.to_step(clip[None]).shape
+    def renoising_noise(
+        self,
+        pipeline: "DiffusionPipeline",
+        clip: Tensor,
+        call: CallSettings,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """The noise that one clip (no batch axis) is re-noised with, a batch of 1."""
+        return torch.randn(self.to_step(clip[None]).shape, generator=generator)
 
     def renoised(
         self,

@@ -1,12 +1,13 @@
 """Cinemo, whose pipeline is this project's own (``epa_core.models.cinemo``).
 
-How the method is to be read for a model of residuals is not published. Four readings:
+How the method is to be read for a model of residuals is not published. Five readings:
 
 - ``absolute``: paths start at the painting's own latent (no motion) and are fused as latents, over
   the frames that are diffused: the first of them is the real path's;
 - ``all-frames``: the same, but the painting's own frame counts as the first;
 - ``residual``: residuals are fused, and nothing of the proxy's looks enters;
-- ``doubled``: as residual, but paths start at the painting as its own residual.
+- ``doubled``: as residual, but paths start at the painting as its own residual;
+- ``painting-base``: as absolute, but the proxy's path, too, is residuals to the painting.
 """
 
 from collections.abc import Mapping
@@ -23,6 +24,7 @@ from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family, call_default
 from epa_core.families.stock import UNetVideo
 from epa_core.fuse import Interpolation, fuse
+from epa_core.model_cards.paper_options import CINEMO
 from epa_core.models import cinemo_inputs as inputs
 
 if TYPE_CHECKING:
@@ -65,14 +67,7 @@ class Cinemo(UNetVideo):
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """Motion, DCTInit, how images are encoded and decoded, and the reading."""
-        inputs.check_bucket(_option(pipeline, options, "motion_bucket_id"))
-        inputs.check_strength(options.get("motion_strength"))
-        inputs.check_dct(
-            *(_option(pipeline, options, name) for name in ("dct_percentage", "dct_timestep"))
-        )
-        inputs.check_chunk(_option(pipeline, options, "decode_chunk_size"))
-        for name, of in (("image_latent", inputs.ImageLatent), ("epa_reading", inputs.Reading)):
-            inputs.check_choice(name, _option(pipeline, options, name), of)
+        CINEMO.check(options)
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
@@ -89,6 +84,12 @@ class Cinemo(UNetVideo):
         moved = x.repeat(1, 1, call.num_frames - 1, 1, 1)
         doubled = _option(pipeline, call.options, "epa_reading") == "doubled"
         return torch.cat([x, 2 * moved if doubled else moved], dim=2)
+
+    def proxy_arguments(self, painting: Image.Image, call: CallSettings) -> Mapping[str, Any]:
+        """The painting as the base of the proxy's residuals, where the reading says so."""
+        if call.options.get("epa_reading") == "painting-base":
+            return {"base_image": painting}
+        return {}
 
     def to_step(self, clips: Tensor) -> Tensor:
         """All frames but the painting's own."""
@@ -112,7 +113,7 @@ class Cinemo(UNetVideo):
         (painting, one), (other_painting, other) = (
             clip.split([1, clip.shape[1] - 1], dim=1) for clip in (real, proxy)
         )
-        if reading == "absolute":
+        if reading in ("absolute", "painting-base"):
             moved = fuse(one, other, self.frame_axis, how, half=half)
         else:
             residuals = (one - painting, other - other_painting)

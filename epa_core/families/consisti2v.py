@@ -14,7 +14,8 @@ from epa_core.distill import noised
 from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings
 from epa_core.families.stock import UNetVideo
-from epa_core.models.consisti2v_inputs import check_options, mixed, prepared
+from epa_core.model_cards.paper_options import CONSISTI2V
+from epa_core.models.consisti2v_inputs import clip_noise, prepared
 from epa_core.noise_levels import NoiseLevel
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ConsistI2V(UNetVideo):
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """Frame stride, guidance by the image, noise and FrameInit."""
-        check_options(options)
+        CONSISTI2V.check(options)
 
     def pixels(
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
@@ -79,10 +80,18 @@ class ConsistI2V(UNetVideo):
         """Without the first frame: the pipeline has its own."""
         return x
 
-    def renoising_shape(self, clip: Tensor, call: CallSettings) -> torch.Size:
-        """Of all frames; "fused" needs one more for what the frames' noise shares."""
-        channels, frames, *size = clip.shape
-        return torch.Size([1, channels, frames + self._fuses(call), *size])
+    def renoising_noise(
+        self,
+        pipeline: "DiffusionPipeline",
+        clip: Tensor,
+        call: CallSettings,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Of all frames; for "fused" of the kind, and in the order, that the call itself draws."""
+        if not self._fuses(call):
+            return torch.randn((1, *clip.shape), generator=generator)
+        start = pipeline.start(call.options)
+        return clip_noise(start.noise, start.noise_alpha, clip.shape, generator)
 
     def renoised(
         self,
@@ -98,11 +107,7 @@ class ConsistI2V(UNetVideo):
         """
         if not self._fuses(call):
             return self.to_step(noised(clips, noise, level))
-        start = pipeline.start(call.options)
-        own = noise[:, :, 1:]
-        if start.noise == "pyoco_mixed":
-            own = mixed(noise[:, :, :1], own, start.noise_alpha)
-        return self.to_step(pipeline.frame_init(clips, own, start))
+        return self.to_step(pipeline.frame_init(clips, noise, pipeline.start(call.options)))
 
     def _fuses(self, call: CallSettings) -> bool:
         return bool(call.options.get("frame_init") == "fused")

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from epa_core.families.base import CallSettings, Family, normalise
+from epa_core.families.base import CallSettings, Family
+from epa_core.families.normalising import normalise
 from epa_core.families.stock import NEGATIVE_PROMPT
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from epa_core.levers import CacheName
+from epa_core.model_cards.options import CallOptions
 
 Commercial = Literal["yes", "conditional", "no", "unknown"]
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -109,7 +110,8 @@ class ModelCard:
     catalog's columns that the model reads: mask_uri, motion_strength, negative_prompt.
     ``commercial`` says whether videos may be used commercially, ``condition`` on what terms.
     ``levers`` are what it can trade. ``traps`` are what people run into. ``folders`` are those of
-    weights that are released without a ``model_index.json``.
+    weights that are released without a ``model_index.json``. ``options`` are those of its call
+    where they are described; None: the pipeline's own signature says.
     """
 
     name: str
@@ -140,6 +142,7 @@ class ModelCard:
     levers: Takes = Takes()
     traps: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
+    options: CallOptions | None = None
 
     def __post_init__(self) -> None:
         if not self.memory and self.parts is not None:

@@ -1,6 +1,7 @@
 """The embedded preview, and the paper's models."""
 
 from epa_core.model_cards.card import Memory, ModelCard, Schedule, Takes
+from epa_core.model_cards.paper_options import ANIMATE_ANYTHING, CINEMO, CONSISTI2V
 
 CARDS = (
     ModelCard(
@@ -47,6 +48,7 @@ CARDS = (
         uses_text=True,
         saved_as=("LatentToVideoPipeline",),
         loader="epa_core.models.animate_anything_checkpoint.load_animate_anything",
+        options=ANIMATE_ANYTHING,
         per_work=("mask_uri", "motion_strength", "negative_prompt"),
         schedule=Schedule(first=14.61, last=1.164, t0=1, t0_kappa=14.61),
         levers=Takes(channels_last=True, vae_slicing=True),
@@ -74,6 +76,7 @@ CARDS = (
         uses_text=True,
         saved_as=("ConditionalAnimationPipeline",),
         loader="epa_core.models.consisti2v_checkpoint.load_consisti2v",
+        options=CONSISTI2V,
         per_work=("negative_prompt",),
         schedule=Schedule(first=20.06, last=1.351, t0=1, t0_kappa=20.06),
         levers=Takes(channels_last=True, vae_slicing=True, compile_blocks=True),
@@ -101,6 +104,7 @@ CARDS = (
         dtype="float16",
         uses_text=True,
         loader="epa_core.models.cinemo_checkpoint.load_cinemo",
+        options=CINEMO,
         per_work=("motion_strength", "negative_prompt"),
         schedule=Schedule(first=108.0, last=1.680, t0=7, t0_kappa=14.0),
         levers=Takes(channels_last=True, vae_tiling=False, chunks=True, sequential=False),

@@ -11,64 +11,34 @@ Latents are float32 outside the UNet, whatever it computes in. Guidance acts on 
 condition, mask and motion are in both halves.
 """
 
-import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DPMSolverMultistepScheduler
-from diffusers.utils import BaseOutput
-from diffusers.video_processor import VideoProcessor
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from epa_core.models.animate_anything_inputs import (
     DEFAULT_MOTION,
-    clip_size,
-    each,
     mask_tensor,
     motion_tensor,
     still_noised,
 )
-from epa_core.models.animate_anything_unet import MaskedMotionUNet3D
+from epa_core.models.call_inputs import Generators, clip_size, each, per_painting
 from epa_core.models.text_and_frames import (
-    Generators,
+    ClipOutput,
     OneOrMany,
     StepCallback,
     TextAndFrames,
+    by_text,
 )
 
 
-@dataclass
-class AnimateAnythingOutput(BaseOutput):
-    """``frames``: latents [B, 4, L, h, w], array [B, L, H, W, 3] in [0, 1], or lists of images."""
-
-    frames: Any
-
-
 class AnimateAnythingPipeline(TextAndFrames):
-    """Animate paintings: each begins with its painting and moves where its mask is white."""
+    """Animate paintings: each begins with its painting and moves where its mask is white.
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
-    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
-        unet: MaskedMotionUNet3D,
-        scheduler: DPMSolverMultistepScheduler,
-    ):
-        super().__init__()
-        self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.video_processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
-        self.interrupt = False
+    ``vae`` is an AutoencoderKL, ``unet`` a MaskedMotionUNet3D.
+    """
 
     @torch.no_grad()
     def __call__(
@@ -91,7 +61,7 @@ class AnimateAnythingPipeline(TextAndFrames):
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> AnimateAnythingOutput | tuple[Any]:
+    ) -> ClipOutput | tuple[Any]:
         """Return ``num_frames`` (at least 2) frames per painting, all of one size.
 
         Single values serve all paintings, lists give each its own; None in a list is the default:
@@ -109,42 +79,32 @@ class AnimateAnythingPipeline(TextAndFrames):
         count, halves = len(images), 1 if guidance_scale == 1 else 2
         size = clip_size(images, height, width, self.vae_scale_factor)
         mask, motion = self._guides(images, mask_image, motion_strength, size)
-        _check(count, num_frames, generator, output_type, callback_on_step_end_tensor_inputs)
+        self.check_call(num_frames, output_type, callback_on_step_end_tensor_inputs)
+        generators = per_painting(generator, count)
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        text = self.embeddings("prompt", prompt, prompt_embeds, count)
-        if halves == 2:
-            negatives = [text or "" for text in each("negative_prompt", negative_prompt, count)]
-            negative = self.embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
-            text = torch.cat([negative, text])
+        text = self.text_condition(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, count, halves
+        )
         condition = self.encode_images(images, size)
         device, dtype = condition.device, self.unet.dtype
         if latents is None:
-            latents = still_noised(condition, num_frames, generator, self.scheduler)
+            latents = still_noised(condition, num_frames, generators, self.scheduler)
         else:
             latents = self._scaled(latents.to(device, torch.float32), condition, num_frames)
         conditions = {
-            "encoder_hidden_states": text.to(device, dtype),
+            "encoder_hidden_states": text,
             "condition_latent": condition.repeat(halves, 1, 1, 1, 1).to(dtype),
             "mask": None if mask is None else mask.repeat(halves, 1, 1, 1, 1).to(device, dtype),
             "motion": None if motion is None else motion.repeat(halves).to(device),
         }
-        takes = inspect.signature(self.scheduler.step).parameters
-        extra = {"generator": generator} if "generator" in takes else {}
-        self.interrupt = False
-        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            output = self.guided(latents, t, conditions, guidance_scale, "condition_latent")
-            latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
-            if callback_on_step_end is not None:
-                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
-                latents = callback_on_step_end(self, step, t, shown).pop("latents", latents)
-            if self.interrupt:
-                break
-        frames: Any = latents
-        if output_type != "latent":
-            video = self.decode_latents(latents)
-            frames = self.video_processor.postprocess_video(video, output_type=output_type)
-        self.maybe_free_model_hooks()
-        return AnimateAnythingOutput(frames=frames) if return_dict else (frames,)
+
+        def predict(step: int, t: Tensor, z: Tensor) -> Tensor:
+            return by_text(self.predictions(z, t, conditions, "condition_latent"), guidance_scale)
+
+        latents, _ = self.denoised(
+            latents, predict, generator, callback_on_step_end, callback_on_step_end_tensor_inputs
+        )
+        return self.finished(latents, output_type, return_dict)
 
     @torch.no_grad()
     def encode_images(self, images: Sequence[Image.Image], size: tuple[int, int]) -> Tensor:
@@ -182,16 +142,3 @@ class AnimateAnythingPipeline(TextAndFrames):
                 f"latents are {tuple(latents.shape)}, not {(batch, channels, num_frames, *size)}."
             )
         return latents * self.scheduler.init_noise_sigma
-
-
-def _check(
-    count: int, num_frames: int, generator: Generators, output_type: str, shown: Sequence[str]
-) -> None:
-    if num_frames < 2:
-        raise ValueError(f"num_frames is {num_frames}; at least 2 are needed.")
-    if isinstance(generator, list) and len(generator) != count:
-        raise ValueError(f"{len(generator)} generators were given for {count} paintings.")
-    if output_type not in ("latent", "np", "pt", "pil"):
-        raise ValueError(f"output_type is {output_type!r}; use latent, np, pt or pil.")
-    if set(shown) - set(AnimateAnythingPipeline._callback_tensor_inputs):
-        raise ValueError(f"callbacks are shown the latents only, not {', '.join(shown)}.")

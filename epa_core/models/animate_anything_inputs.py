@@ -1,8 +1,6 @@
 """What a call of AnimateAnything is given, checked and as tensors; pure functions of it."""
 
-import math
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import torch
@@ -12,42 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from epa_core.errors import UnsupportedError
-from epa_core.media.images import canvas_size
+from epa_core.model_cards.paper_options import ANIMATE_ANYTHING
+from epa_core.models.call_inputs import drawn
 
-AREA = 512 * 512
 DEFAULT_MOTION = 8.0
-
-
-def each(name: str, value: Any, count: int) -> list[Any]:
-    """One value per painting, of a list or of one for all; ValueError for another length."""
-    if not isinstance(value, list | tuple):
-        return [value] * count
-    if len(value) != count:
-        raise ValueError(f"{name} holds {len(value)} values for {count} paintings.")
-    return list(value)
-
-
-def clip_size(
-    images: Sequence[Image.Image], height: int | None, width: int | None, multiple: int
-) -> tuple[int, int]:
-    """(width, height) in pixels: as given, or the paintings' aspect at 512x512 px.
-
-    ValueError for sizes that are no multiples, only one side, or paintings that differ.
-    """
-    if not images:
-        raise ValueError("image holds no painting.")
-    if (height is None) != (width is None):
-        raise ValueError("give both height and width, or neither.")
-    if height is None or width is None:
-        sizes = {canvas_size(*image.size, AREA, multiple) for image in images}
-        if len(sizes) > 1:
-            raise ValueError(
-                f"the paintings would be animated at {len(sizes)} sizes; give height and width."
-            )
-        return sizes.pop()
-    if min(width, height) <= 0 or width % multiple or height % multiple:
-        raise ValueError(f"the size {width}x{height} is not a positive multiple of {multiple}.")
-    return width, height
 
 
 def check_mask(mask: Any, trained: bool) -> None:
@@ -70,9 +36,7 @@ def check_motion(strength: Any, trained: bool) -> None:
     """
     if strength is None:
         return
-    number = isinstance(strength, Real) and not isinstance(strength, bool)
-    if not (number and math.isfinite(strength) and strength >= 0):
-        raise UnsupportedError(f"motion_strength is {strength!r:.80}; use a number of at least 0.")
+    ANIMATE_ANYTHING.check({"motion_strength": strength})
     if not trained and strength != DEFAULT_MOTION:
         raise UnsupportedError(
             f"motion_strength {strength:g} was given, but these weights were trained without it "
@@ -126,24 +90,13 @@ def motion_tensor(strengths: Sequence[float | None], trained: bool) -> Tensor | 
 def still_noised(
     condition: Tensor,
     num_frames: int,
-    generator: torch.Generator | list[torch.Generator] | None,
+    generators: Sequence[torch.Generator | None],
     scheduler: Any,
 ) -> Tensor:
     """The standing clip [B, 4, L, h, w] noised to the scheduler's first timestep.
 
-    Each painting takes one draw [1, 4, L, h, w] in float32, from its own generator if there is a
-    list of them.
+    Each painting takes one draw [1, 4, L, h, w] in float32 from its generator.
     """
     still = condition.repeat(1, 1, num_frames, 1, 1)
-    generators = generator if isinstance(generator, list) else [generator] * len(still)
-    noise = [
-        torch.randn(
-            still[:1].shape,
-            generator=one,
-            device=None if one is None else one.device,
-            dtype=torch.float32,
-        )
-        for one in generators
-    ]
-    together = torch.cat(noise).to(still.device)
-    return scheduler.add_noise(still, together, scheduler.timesteps[:1])
+    noise = drawn(still.shape[1:], generators).to(still.device)
+    return scheduler.add_noise(still, noise, scheduler.timesteps[:1])

@@ -12,58 +12,36 @@ same noise, every linear solver steps both alike, and a start that stands still 
 are float32 outside the UNet, whatever it computes in. Guidance acts on the text alone.
 """
 
-import inspect
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderKLTemporalDecoder, DDIMScheduler
-from diffusers.utils import BaseOutput
-from diffusers.video_processor import VideoProcessor
+from diffusers import AutoencoderKLTemporalDecoder
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
+from epa_core.model_cards.paper_options import CINEMO, ImageLatent, Reading
 from epa_core.models import cinemo_inputs as inputs
-from epa_core.models.animate_anything_inputs import each
-from epa_core.models.cinemo_inputs import DEFAULT_BUCKET, ImageLatent, Reading
-from epa_core.models.cinemo_unet import MotionResidualUNet
-from epa_core.models.text_and_frames import Generators, OneOrMany, StepCallback, TextAndFrames
+from epa_core.models.call_inputs import Generators, drawn, each, per_painting
+from epa_core.models.cinemo_inputs import DEFAULT_BUCKET
+from epa_core.models.text_and_frames import (
+    ClipOutput,
+    OneOrMany,
+    StepCallback,
+    TextAndFrames,
+    by_text,
+)
 from epa_core.noise_levels import NoiseLevel, has_sigmas, levels
 
 DECODED_FRAMES = 14  # decoded together by the temporal decoder, as a clip of their own
 
 
-@dataclass
-class CinemoOutput(BaseOutput):
-    """``frames``: latents [B, 4, L, h, w], array [B, L, H, W, 3] in [0, 1], or lists of images."""
-
-    frames: Any
-
-
 class CinemoPipeline(TextAndFrames):
-    """Animate paintings: the first frame is the painting, the others what is added to it."""
+    """Animate paintings: the first frame is the painting, the others what is added to it.
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
-    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-
-    def __init__(
-        self,
-        vae: AutoencoderKLTemporalDecoder | AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
-        unet: MotionResidualUNet,
-        scheduler: DDIMScheduler,
-    ):
-        super().__init__()
-        self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.video_processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
-        self.interrupt = False
+    ``vae`` is an AutoencoderKLTemporalDecoder, or an AutoencoderKL; ``unet`` a MotionResidualUNet.
+    """
 
     @torch.no_grad()
     def __call__(
@@ -93,7 +71,7 @@ class CinemoPipeline(TextAndFrames):
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> CinemoOutput | tuple[Any]:
+    ) -> ClipOutput | tuple[Any]:
         """Return ``num_frames`` (at least 2) frames per painting, all of one size; frame 0 is x.
 
         Single values serve all paintings, lists give each its own. A larger ``motion_bucket_id``
@@ -110,67 +88,57 @@ class CinemoPipeline(TextAndFrames):
         """
         images = [image] if isinstance(image, Image.Image) else list(image)
         count, halves = len(images), 1 if guidance_scale == 1 else 2
-        self._check(
-            count, (width, height), num_frames, generator, output_type,
-            callback_on_step_end_tensor_inputs,
-        )  # fmt: skip
-        self._check_options(
-            dct_percentage, dct_timestep, image_latent, decode_chunk_size, epa_reading
+        self._check(count, (width, height))
+        self.check_call(num_frames, output_type, callback_on_step_end_tensor_inputs)
+        generators = per_painting(generator, count)
+        CINEMO.check(
+            {
+                "dct_init": dct_init,
+                "dct_percentage": dct_percentage,
+                "dct_timestep": dct_timestep,
+                "image_latent": image_latent,
+                "decode_chunk_size": decode_chunk_size,
+                "epa_reading": epa_reading,
+            }
         )
         motion = inputs.bucket_tensor(
             each("motion_bucket_id", motion_bucket_id, count),
             each("motion_strength", motion_strength, count),
         )
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        text = self.embeddings("prompt", prompt, prompt_embeds, count)
-        if halves == 2:
-            negatives = [text or "" for text in each("negative_prompt", negative_prompt, count)]
-            negative = self.embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
-            text = torch.cat([negative, text])
+        text = self.text_condition(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, count, halves
+        )
         bases = each("base_image", base_image, count)
         own = [base or image for base, image in zip(bases, images, strict=True)]
         x = self.encode_images(own, (width, height), image_latent)
-        device, dtype = x.device, self.unet.dtype
-        schedule = levels(self.scheduler)
-        signals = [level.a for level in schedule] + [_last_signal(self.scheduler)]
+        signals = [level.a for level in levels(self.scheduler)] + [_last_signal(self.scheduler)]
         shape = (x.shape[1], num_frames - 1, *x.shape[3:])
         if latents is None:
-            generators = generator if isinstance(generator, list) else [generator] * count
-            m = inputs.drawn(shape, generators).to(device)
+            m = drawn(shape, generators).to(x.device)
             if dct_init:
                 m = inputs.dct_init(m, x, self._trained_level(dct_timestep), dct_percentage)
             latents = m * self.scheduler.init_noise_sigma + signals[0] * x
         elif latents.shape != (count, *shape):
             raise ValueError(f"latents are {tuple(latents.shape)}, not {(count, *shape)}.")
         else:
-            latents = latents.to(device, torch.float32) * self.scheduler.init_noise_sigma
+            latents = latents.to(x.device, torch.float32) * self.scheduler.init_noise_sigma
         conditions = {
-            "encoder_hidden_states": text.to(device, dtype),
-            "base_content": x.repeat(halves, 1, 1, 1, 1).to(dtype),
-            "motion": motion.repeat(halves).to(device),
+            "encoder_hidden_states": text,
+            "base_content": x.repeat(halves, 1, 1, 1, 1).to(self.unet.dtype),
+            "motion": motion.repeat(halves).to(x.device),
         }
-        takes = inspect.signature(self.scheduler.step).parameters
-        extra = {"generator": generator} if "generator" in takes else {}
-        self.interrupt, done = False, 0
-        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            output = self.guided(
-                latents - signals[step] * x, t, conditions, guidance_scale, "base_content"
-            )
-            latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
-            if callback_on_step_end is not None:
-                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
-                latents = callback_on_step_end(self, step, t, shown).pop("latents", latents)
-            done = step + 1
-            if self.interrupt:
-                break
+
+        def predict(step: int, t: Tensor, z: Tensor) -> Tensor:
+            m = z - signals[step] * x
+            return by_text(self.predictions(m, t, conditions, "base_content"), guidance_scale)
+
+        latents, done = self.denoised(
+            latents, predict, generator, callback_on_step_end, callback_on_step_end_tensor_inputs
+        )
         # Some signal level below 1 is left at the end: z as it is decoded is x + m.
         clean = torch.cat([x, latents + (1 - signals[done]) * x], dim=2)
-        frames: Any = clean
-        if output_type != "latent":
-            video = self.decode_latents(clean, decode_chunk_size)
-            frames = self.video_processor.postprocess_video(video, output_type=output_type)
-        self.maybe_free_model_hooks()
-        return CinemoOutput(frames=frames) if return_dict else (frames,)
+        return self.finished(clean, output_type, return_dict, decode_chunk_size=decode_chunk_size)
 
     @torch.no_grad()
     def encode_images(
@@ -222,10 +190,7 @@ class CinemoPipeline(TextAndFrames):
         alpha_bar = float(self.scheduler.alphas_cumprod[timestep])
         return NoiseLevel(timestep, math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
 
-    def _check(
-        self, count: int, size: tuple[int, int], num_frames: int, generator: Generators,
-        output_type: str, shown: Sequence[str],
-    ) -> None:  # fmt: skip
+    def _check(self, count: int, size: tuple[int, int]) -> None:
         multiple = self.vae_scale_factor
         if not count:
             raise ValueError("image holds no painting.")
@@ -233,28 +198,12 @@ class CinemoPipeline(TextAndFrames):
             raise ValueError(
                 f"the size {size[0]}x{size[1]} is not a positive multiple of {multiple}."
             )
-        if num_frames < 2:
-            raise ValueError(f"num_frames is {num_frames}; at least 2 are needed.")
-        if isinstance(generator, list) and len(generator) != count:
-            raise ValueError(f"{len(generator)} generators were given for {count} paintings.")
-        if output_type not in ("latent", "np", "pt", "pil"):
-            raise ValueError(f"output_type is {output_type!r}; use latent, np, pt or pil.")
-        if set(shown) - set(self._callback_tensor_inputs):
-            raise ValueError(f"callbacks are shown the latents only, not {', '.join(shown)}.")
         kind = self.scheduler.config.get("prediction_type")
         if kind != "epsilon" or self.scheduler.config.get("clip_sample"):
             raise ValueError(
                 f"the scheduler has prediction_type {kind!r} and clip_sample "
                 f"{self.scheduler.config.get('clip_sample')}; residuals need epsilon and False."
             )
-
-    def _check_options(
-        self, percentage: Any, timestep: Any, image_latent: Any, chunk: Any, reading: Any
-    ) -> None:
-        inputs.check_dct(percentage, timestep)
-        inputs.check_chunk(chunk)
-        inputs.check_choice("image_latent", image_latent, ImageLatent)
-        inputs.check_choice("epa_reading", reading, Reading)
 
 
 def _last_signal(scheduler: Any) -> float:

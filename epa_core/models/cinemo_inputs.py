@@ -3,8 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from numbers import Real
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
@@ -12,67 +11,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from epa_core.errors import UnsupportedError
+from epa_core.model_cards.paper_options import CINEMO
 from epa_core.noise_levels import NoiseLevel
 
 DEFAULT_BUCKET = 95
-BUCKETS = 1000  # as many as the sinusoids of the embedding tell apart
-
-ImageLatent = Literal["mode", "sample"]
-#: How the method lays out this model's latents: ``epa_core.families.cinemo``.
-Reading = Literal["absolute", "all-frames", "residual", "doubled"]
-
-
-def check_bucket(bucket: Any) -> None:
-    """UnsupportedError for what is no number from 0 to 999."""
-    number = isinstance(bucket, Real) and not isinstance(bucket, bool)
-    if not (number and 0 <= bucket < BUCKETS):
-        raise UnsupportedError(
-            f"motion_bucket_id is {bucket!r:.80}; use a number from 0 to {BUCKETS - 1}."
-        )
-
-
-def check_strength(strength: Any) -> None:
-    """UnsupportedError for what is no number from 0 to 100; None is none."""
-    if strength is None:
-        return
-    number = isinstance(strength, Real) and not isinstance(strength, bool)
-    if not (number and 0 <= strength <= 100):
-        raise UnsupportedError(
-            f"motion_strength is {strength!r:.80}; use a number from 0 to 100 (the motion bucket "
-            "is 100 minus it)."
-        )
-
-
-def check_choice(name: str, value: Any, of: Any) -> None:
-    """UnsupportedError for a value that is not among the names of a Literal."""
-    if value not in get_args(of):
-        raise UnsupportedError(f"{name} is {value!r:.80}; use {', '.join(get_args(of))}.")
-
-
-def check_chunk(frames: Any) -> None:
-    """UnsupportedError for what is no whole number of frames."""
-    if not isinstance(frames, int) or isinstance(frames, bool) or frames < 1:
-        raise UnsupportedError(
-            f"decode_chunk_size is {frames!r:.80}; use a whole number from 1 on."
-        )
-
-
-def check_dct(percentage: Any, timestep: Any) -> None:
-    """UnsupportedError for a share that is not within 0..1 or a timestep not within 0..999."""
-    if not (isinstance(percentage, int | float) and 0 <= percentage <= 1):
-        raise UnsupportedError(f"dct_percentage is {percentage!r:.80}; use a number from 0 to 1.")
-    if not (isinstance(timestep, int) and not isinstance(timestep, bool) and 0 <= timestep < 1000):
-        raise UnsupportedError(
-            f"dct_timestep is {timestep!r:.80}; use a whole number from 0 to 999."
-        )
 
 
 def bucket_tensor(buckets: Sequence[Any], strengths: Sequence[Any]) -> Tensor:
-    """Motion buckets [B]; 100 minus the strength where a painting has one."""
+    """Motion buckets [B]; 100 minus the strength where a painting has one.
+
+    UnsupportedError for one out of range.
+    """
     for bucket, strength in zip(buckets, strengths, strict=True):
-        check_bucket(bucket)
-        check_strength(strength)
+        CINEMO.check({"motion_bucket_id": bucket, "motion_strength": strength})
     numbers = [
         float(bucket) if strength is None else 100 - float(strength)
         for bucket, strength in zip(buckets, strengths, strict=True)
@@ -104,20 +55,6 @@ def posterior_noise(image: Image.Image, shape: torch.Size) -> Tensor:
     digest = hashlib.sha256(f"{pixels.size}".encode() + pixels.tobytes()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return torch.randn(shape, generator=generator)
-
-
-def drawn(shape: Sequence[int], generators: Sequence[torch.Generator | None]) -> Tensor:
-    """One float32 draw [1, *shape] from each painting's generator, on the CPU."""
-    draws = [
-        torch.randn(
-            (1, *shape),
-            generator=one,
-            device=None if one is None else one.device,
-            dtype=torch.float32,
-        )
-        for one in generators
-    ]
-    return torch.cat([draw.cpu() for draw in draws])
 
 
 def dct_init(noise: Tensor, image: Tensor, level: NoiseLevel, percentage: float) -> Tensor:

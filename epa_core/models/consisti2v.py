@@ -12,39 +12,24 @@ Latents are float32 outside the UNet, whatever it computes in.
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-from diffusers.utils import BaseOutput
-from diffusers.video_processor import VideoProcessor
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from epa_core.media.images import fit
-from epa_core.models.animate_anything_inputs import clip_size, each
-from epa_core.models.consisti2v_inputs import (
-    Filter,
-    FrameInit,
-    Noise,
-    check_options,
-    clip_noise,
-    drawn,
-    low_pass,
-    mix_low,
-    prepared,
+from epa_core.model_cards.paper_options import CONSISTI2V, Filter, FrameInit, Noise
+from epa_core.models.call_inputs import Generators, clip_size, drawn, each, per_painting
+from epa_core.models.consisti2v_inputs import clip_noise, low_pass, mix_low, prepared
+from epa_core.models.text_and_frames import (
+    ClipOutput,
+    OneOrMany,
+    StepCallback,
+    TextAndFrames,
+    by_text,
 )
-from epa_core.models.consisti2v_unet import ConsistI2VUNet
-from epa_core.models.text_and_frames import Generators, OneOrMany, StepCallback, TextAndFrames
-
-
-@dataclass
-class ConsistI2VOutput(BaseOutput):
-    """``frames``: latents [B, 4, F, h, w], array [B, F, H, W, 3] in [0, 1], or lists of images."""
-
-    frames: Any
 
 
 @dataclass(frozen=True)
@@ -62,26 +47,10 @@ class Start:
 
 
 class ConsistI2VPipeline(TextAndFrames):
-    """Animate paintings: frame 0 is the painting itself, the others are denoised beside it."""
+    """Animate paintings: frame 0 is the painting itself, the others are denoised beside it.
 
-    model_cpu_offload_seq = "text_encoder->unet->vae"
-    _callback_tensor_inputs: ClassVar[list[str]] = ["latents"]
-
-    def __init__(
-        self,
-        vae: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
-        unet: ConsistI2VUNet,
-        scheduler: DDIMScheduler,
-    ):
-        super().__init__()
-        self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler
-        )
-        self.vae_scale_factor = 2 ** (len(vae.config.block_out_channels) - 1)
-        self.video_processor = VideoProcessor(vae_scale_factor=self.vae_scale_factor)
-        self.interrupt = False
+    ``vae`` is an AutoencoderKL, ``unet`` a ConsistI2VUNet.
+    """
 
     @torch.no_grad()
     def __call__(
@@ -116,7 +85,7 @@ class ConsistI2VPipeline(TextAndFrames):
         return_dict: bool = True,
         callback_on_step_end: StepCallback | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> ConsistI2VOutput | tuple[Any]:
+    ) -> ClipOutput | tuple[Any]:
         """Return ``num_frames`` (at least 2) frames per painting, all of one size, frame 0 its own.
 
         Single values serve all paintings, lists give each its own. ``height`` and ``width`` in
@@ -143,55 +112,49 @@ class ConsistI2VPipeline(TextAndFrames):
         given = locals()
         images = [image] if isinstance(image, Image.Image) else list(image)
         count = len(images)
-        check_options(given)
+        strides = each("frame_stride", frame_stride, count)
+        for stride in strides:
+            CONSISTI2V.check({**given, "frame_stride": stride, "negative_prompt": None})
         size = clip_size(images, height, width, self.vae_scale_factor)
         if height is None:  # the aspect is kept, so nothing need be cut away
             images = [fit(one.convert("RGB"), size) for one in images]
-        _check(count, num_frames, generator, output_type, callback_on_step_end_tensor_inputs)
-        start = self.start(given)
+        self.check_call(num_frames, output_type, callback_on_step_end_tensor_inputs)
+        generators = per_painting(generator, count)
         parts = 3 if image_guidance_scale > 1 else 2 if guidance_scale > 1 else 1
         self.scheduler.set_timesteps(num_inference_steps, device=self._execution_device)
-        text = self.embeddings("prompt", prompt, prompt_embeds, count)
-        if parts > 1:
-            negatives = [text or "" for text in each("negative_prompt", negative_prompt, count)]
-            negative = self.embeddings("negative_prompt", negatives, negative_prompt_embeds, count)
-            text = torch.cat([negative] * (parts - 1) + [text])
-        generators = generator if isinstance(generator, list) else [generator] * count
+        text = self.text_condition(
+            prompt, negative_prompt, prompt_embeds, negative_prompt_embeds, count, parts
+        )
         first = first_frame_latents
         if first is None:
             first = self.encode_images(images, size, generators if sample_posterior else None)
         first = self._fitting("first_frame_latents", first, count, 1, size)
         noisy = first  # of use to three-way guidance alone
         if latents is None or parts == 3:
-            whole = self.initial_latents(first, num_frames, generators, start)
+            whole = self.initial_latents(first, num_frames, generators, self.start(given))
             noisy, own = whole[:, :, :1], whole[:, :, 1:]
             latents = own if latents is None else latents
         latents = self._fitting("latents", latents, count, num_frames - 1, size)
         latents = latents * self.scheduler.init_noise_sigma
         seen = [noisy if parts == 3 else first, first, first][:parts]
-        stride = torch.tensor(each("frame_stride", frame_stride, count), dtype=torch.float32)
+        stride = torch.tensor(strides, dtype=torch.float32).repeat(parts)
         conditions = {
-            "encoder_hidden_states": text.to(first.device, self.unet.dtype),
+            "encoder_hidden_states": text,
             "first_frame_latents": torch.cat(seen).to(self.unet.dtype),
-            "frame_stride": stride.repeat(parts).to(first.device),
+            "frame_stride": torch.tensor(strides, dtype=torch.float32)
+            .repeat(parts)
+            .to(first.device),
         }
         scales = (guidance_scale, image_guidance_scale, guidance_rescale)
-        extra = self._for_step(generator, eta)
-        self.interrupt = False
-        for step, t in enumerate(self.progress_bar(self.scheduler.timesteps)):
-            output = self._guided(latents, t, conditions, scales)
-            latents = self.scheduler.step(output, t, latents, **extra, return_dict=False)[0]
-            if callback_on_step_end is not None:
-                shown = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
-                latents = callback_on_step_end(self, step, t, shown).pop("latents", latents)
-            if self.interrupt:
-                break
-        frames: Any = torch.cat([first, latents], dim=2)
-        if output_type != "latent":
-            video = self.decode_latents(frames)
-            frames = self.video_processor.postprocess_video(video, output_type=output_type)
-        self.maybe_free_model_hooks()
-        return ConsistI2VOutput(frames=frames) if return_dict else (frames,)
+
+        def predict(step: int, t: Tensor, z: Tensor) -> Tensor:
+            return guided(self.predictions(z, t, conditions, "first_frame_latents"), *scales)
+
+        latents, _ = self.denoised(
+            latents, predict, generator, callback_on_step_end,
+            callback_on_step_end_tensor_inputs, eta=eta,
+        )  # fmt: skip
+        return self.finished(torch.cat([first, latents], dim=2), output_type, return_dict)
 
     @torch.no_grad()
     def encode_images(
@@ -211,7 +174,7 @@ class ConsistI2VPipeline(TextAndFrames):
             posterior = self.vae.encode(pixels).latent_dist
             latent = posterior.mode().float()
             if generators is not None:
-                noise = drawn(latent.shape, generators[index]).to(device)
+                noise = drawn(latent.shape[1:], [generators[index]]).to(device)
                 latent = latent + posterior.std.float() * noise
             encoded.append(latent * self.vae.config.scaling_factor)
         return torch.cat(encoded).unsqueeze(2)
@@ -230,10 +193,9 @@ class ConsistI2VPipeline(TextAndFrames):
         start: Start,
     ) -> Tensor:
         """What clips [B, 4, F, h, w] are denoised from, frame 0 included, one draw a painting."""
-        shape = (1, first.shape[1], num_frames, *first.shape[3:])
-        noise = torch.cat(
-            [clip_noise(start.noise, start.noise_alpha, shape, one) for one in generators]
-        ).to(first.device)
+        shape = (first.shape[1], num_frames, *first.shape[3:])
+        draws = [clip_noise(start.noise, start.noise_alpha, shape, one) for one in generators]
+        noise = torch.cat(draws).to(first.device)
         if start.frame_init == "off":
             return noise
         return self.frame_init(first.repeat(1, 1, num_frames, 1, 1), noise, start)
@@ -259,53 +221,13 @@ class ConsistI2VPipeline(TextAndFrames):
             raise ValueError(f"{name} are {tuple(given.shape)}, not {shape}.")
         return given.to(self._execution_device, torch.float32).expand(shape)
 
-    def _for_step(self, generator: Generators, eta: float) -> dict[str, Any]:
-        takes = inspect.signature(self.scheduler.step).parameters
-        extra = {"eta": eta, "generator": generator}
-        return {name: value for name, value in extra.items() if name in takes}
-
-    def _guided(
-        self,
-        latents: Tensor,
-        t: Tensor,
-        conditions: dict[str, Tensor],
-        scales: tuple[float, float, float],
-    ) -> Tensor:
-        """The guided prediction at ``t``, float32, shaped as ``latents``."""
-        first = conditions["first_frame_latents"]
-        # Its dtype is the UNet's; asking the UNet itself walks all its modules, at every step.
-        clips = self.scheduler.scale_model_input(latents, t).to(first.dtype)
-        parts = len(first) // len(clips)
-        clips = clips.repeat(parts, 1, 1, 1, 1)
-        # Always [b] in float32, whatever the scheduler counts in: a compiled UNet would be
-        # compiled anew for every number and every dtype.
-        timesteps = t.to(clips.device, torch.float32).repeat(len(clips))
-        output = self.unet(clips, timesteps, **conditions, return_dict=False)[0].float()
-        return guided(output.chunk(parts), *scales)
-
 
 def guided(
     predicted: Sequence[Tensor], text_scale: float, image_scale: float, rescale: float
 ) -> Tensor:
     """One prediction from [both], [nothing but the image, both] or [nothing, the image, both]."""
-    if len(predicted) == 1:
-        return predicted[0]
     if len(predicted) == 3:
         nothing, image, both = predicted
         return nothing + image_scale * (image - nothing) + text_scale * (both - image)
-    without, both = predicted
-    mixed = without + text_scale * (both - without)
-    return rescale_noise_cfg(mixed, both, rescale) if rescale else mixed
-
-
-def _check(
-    count: int, num_frames: int, generator: Generators, output_type: str, shown: Sequence[str]
-) -> None:
-    if num_frames < 2:
-        raise ValueError(f"num_frames is {num_frames}; at least 2 are needed.")
-    if isinstance(generator, list) and len(generator) != count:
-        raise ValueError(f"{len(generator)} generators were given for {count} paintings.")
-    if output_type not in ("latent", "np", "pt", "pil"):
-        raise ValueError(f"output_type is {output_type!r}; use latent, np, pt or pil.")
-    if set(shown) - set(ConsistI2VPipeline._callback_tensor_inputs):
-        raise ValueError(f"callbacks are shown the latents only, not {', '.join(shown)}.")
+    mixed = by_text(predicted, text_scale)
+    return rescale_noise_cfg(mixed, predicted[-1], rescale) if rescale else mixed

@@ -1,9 +1,7 @@
 """What a call of ConsistI2V starts from: pictures, noise, FrameInit; pure functions."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from numbers import Real
-from typing import Any, Literal, TypeAlias, get_args
+from collections.abc import Sequence
 
 import torch
 from diffusers.image_processor import VaeImageProcessor
@@ -12,11 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from epa_core.errors import UnsupportedError
-
-Noise: TypeAlias = Literal["pyoco_mixed", "vanilla"]
-FrameInit: TypeAlias = Literal["still", "fused", "off"]
-Filter: TypeAlias = Literal["gaussian", "butterworth", "ideal"]
+from epa_core.model_cards.paper_options import Filter, Noise
+from epa_core.models.call_inputs import drawn
 
 FREE_INIT = FreeInitMixin()
 
@@ -47,56 +42,6 @@ def prepared(image: Image.Image, height: int, width: int) -> Tensor:
     return pixels[..., top : top + height, left : left + width] * 2 - 1
 
 
-def check_options(options: Mapping[str, Any]) -> None:
-    """UnsupportedError for a value that no ConsistI2V can take; names are the call's."""
-    for name, allowed in _NAMED.items():
-        if (value := options.get(name, allowed[0])) not in allowed:
-            raise UnsupportedError(f"{name} is {value!r:.80}; allowed are {', '.join(allowed)}.")
-    for name, (low, high, what) in _NUMBERS.items():
-        for value in _each(options.get(name)):
-            number = isinstance(value, Real) and not isinstance(value, bool)
-            whole = not what.startswith("whole") or float(value) % 1 == 0 if number else False
-            if not (number and whole and low <= float(value) <= high):
-                raise UnsupportedError(f"{name} is {value!r:.80}; use a {what}.")
-    scale, rescale = options.get("image_guidance_scale", 1.0), options.get("guidance_rescale", 0.0)
-    if rescale and scale > 1:
-        raise UnsupportedError(
-            f"guidance_rescale is {rescale:g} with image_guidance_scale {scale:g}; the released "
-            "code knows no rescaling with guidance by the image, so use one of them."
-        )
-
-
-_NAMED: dict[str, tuple[str, ...]] = {
-    "noise": get_args(Noise),
-    "frame_init": get_args(FrameInit),
-    "frame_init_filter": get_args(Filter),
-}
-_LARGE = 1e6
-_NUMBERS: dict[str, tuple[float, float, str]] = {
-    "frame_stride": (1, 1000, "whole number from 1 to 1000"),
-    "image_guidance_scale": (0, _LARGE, "number of at least 0"),
-    "guidance_rescale": (0, 1, "number from 0 to 1"),
-    "eta": (0, 1, "number from 0 to 1"),
-    "noise_alpha": (0, _LARGE, "number of at least 0"),
-    "frame_init_timestep": (0, 999, "whole number from 0 to 999"),
-    "frame_init_spatial": (0, 2, "number from 0 to 2"),
-    "frame_init_temporal": (0, 2, "number from 0 to 2"),
-    "frame_init_order": (1, 100, "whole number from 1 to 100"),
-}
-
-
-def _each(value: Any) -> Sequence[Any]:
-    if value is None:
-        return ()
-    return value if isinstance(value, list | tuple) else (value,)
-
-
-def drawn(shape: Sequence[int], generator: torch.Generator | None) -> Tensor:
-    """Gaussian noise, float32, on the generator's device."""
-    device = None if generator is None else generator.device
-    return torch.randn(tuple(shape), generator=generator, device=device, dtype=torch.float32)
-
-
 def mixed(shared: Tensor, own: Tensor, alpha: float) -> Tensor:
     """Noise of unit variance, of which alpha^2 / (1 + alpha^2) is the same in all frames.
 
@@ -109,22 +54,39 @@ def mixed(shared: Tensor, own: Tensor, alpha: float) -> Tensor:
 def clip_noise(
     kind: Noise, alpha: float, shape: Sequence[int], generator: torch.Generator | None
 ) -> Tensor:
-    """The noise of one clip [1, C, F, h, w]: what is shared is drawn first."""
+    """The noise [1, C, F, h, w] of one clip of ``shape`` [C, F, h, w]: first what is shared."""
     if kind == "vanilla":
-        return drawn(shape, generator)
-    batch, channels, _, *size = shape
-    shared = drawn((batch, channels, 1, *size), generator)
-    return mixed(shared, drawn(shape, generator), alpha)
+        return drawn(shape, [generator])
+    channels, _, *size = shape
+    shared = drawn((channels, 1, *size), [generator])
+    return mixed(shared, drawn(shape, [generator]), alpha)
 
 
 @functools.lru_cache(maxsize=32)  # sizes and filters of a run
 def low_pass(
     kind: Filter, order: int, spatial: float, temporal: float, frames: int, height: int, width: int
 ) -> Tensor:
-    """How much of each frequency is low, [F, h, w], zero frequency in the middle."""
-    return FREE_INIT._get_free_init_freq_filter(
-        (frames, height, width), "cpu", kind, order, spatial, temporal
+    """How much of each frequency is low, [F, h, w], zero frequency in the middle.
+
+    With d2 = (s / t (2 f / F - 1))^2 + (2 y / h - 1)^2 + (2 x / w - 1)^2, s and t the limits:
+    gaussian exp(-d2 / 2 s^2), butterworth 1 / (1 + (d2 / s^2)^order), ideal 1 where d2 <= 2 s.
+    Box is 1 in the middle, t F / 2 frames and s h / 2 rows and columns to either side.
+    """
+    shape = (frames, height, width)
+    if kind == "box":
+        return _box(shape, round(frames // 2 * temporal), round(height // 2 * spatial))
+    return FREE_INIT._get_free_init_freq_filter(shape, "cpu", kind, order, spatial, temporal)
+
+
+def _box(shape: tuple[int, int, int], frames: int, places: int) -> Tensor:
+    """1 within so many ``frames`` and rows and columns of the middle, which counts to the right."""
+    low = torch.zeros(shape)
+    within = tuple(
+        slice(max(size // 2 - reach, 0), size // 2 + reach)
+        for size, reach in zip(shape, (frames, places, places), strict=True)
     )
+    low[within] = 1
+    return low
 
 
 def mix_low(video: Tensor, noise: Tensor, alpha_bar: Tensor, low: Tensor) -> Tensor:

@@ -4,39 +4,11 @@ They carry the names of the pipelines' call arguments, which is where they go.
 """
 
 import difflib
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from epa_core.errors import UnsupportedError
-
-
-@dataclass(frozen=True)
-class Range:
-    """Allowed numbers: from ``low`` (or only above it) to ``high``; ``whole``: integers only."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-    whole: bool = False
-
-    def read(self, value: object) -> float | None:
-        """Return ``value`` as a number of this range; None if it is none."""
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return None
-        if not math.isfinite(value) or (self.whole and value != int(value)):
-            return None
-        inside = self.low < value if self.above else self.low <= value
-        if not inside or value > self.high:
-            return None
-        return int(value) if self.whole else float(value)
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        start = f"above {self.low:g}" if self.above else f"of at least {self.low:g}"
-        return f"{kind} {start}" + ("" if self.high == math.inf else f" and at most {self.high:g}")
-
+from epa_core.ranges import Range
 
 # Timesteps are numbered up to 1000 in training, so there are no more steps to take than that.
 RANGES = {

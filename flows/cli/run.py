@@ -89,10 +89,13 @@ def plan(
     """Show what a run would do, and why, without doing it."""
     from flows.report import print_plan
     from tasks.collection import Collection
+    from tasks.models import check_call
     from tasks.runfile import load_run_file
 
     path = run_file if run_file.endswith((".yaml", ".yml")) else f"{run_file.rstrip('/')}/run.yaml"
     collection = Collection.open(load_run_file(path))
+    for cell in collection.cells:
+        check_call(cell.recipe.model)
     print_plan(collection.plan, as_json=json)
 
 

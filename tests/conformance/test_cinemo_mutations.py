@@ -14,9 +14,20 @@ import pytest
 import torch
 from cinemo_case import CinemoCase
 from kinds import checks_of
+from method_mutations import (
+    Patch,
+    constant_step_size,
+    lerp_for_slerp,
+    one_angle_for_all_frames,
+    one_angle_per_pixel,
+    one_update_less,
+    weight_of_one,
+)
 from torch import Tensor, nn
 
+from epa_core import fuse
 from epa_core import stages as method
+from epa_core.families import cinemo as families
 from epa_core.families.base import Family
 from epa_core.families.cinemo import Cinemo
 from epa_core.models import cinemo as pipelines
@@ -27,7 +38,6 @@ from epa_core.models.cinemo_unet import ClipGroupNorm, MotionResidualUNet, Tempo
 from epa_core.noise_levels import NoiseLevel
 from epa_core.runner import Batch, Runner
 
-Patch = pytest.MonkeyPatch
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
@@ -179,9 +189,8 @@ def decoded_at_once(patch: Patch, case: CinemoCase) -> None:
 
 
 def guidance_too_strong(patch: Patch, case: CinemoCase) -> None:
-    own = CinemoPipeline.guided
-    stronger = lambda *given: own(*given[:4], given[4] + 0.1, *given[5:])  # noqa: E731
-    patch.setattr(CinemoPipeline, "guided", stronger)
+    own = pipelines.by_text
+    patch.setattr(pipelines, "by_text", lambda predicted, scale: own(predicted, scale + 0.1))
 
 
 def condition_is_the_painting(patch: Patch, case: CinemoCase) -> None:
@@ -202,8 +211,19 @@ def _reading(reading: str) -> Callable[[Patch, CinemoCase], None]:
     return patch
 
 
-def one_update_less(patch: Patch, case: CinemoCase) -> None:
-    patch.setattr(method, "update_count", lambda steps, share: int(steps * share))
+def _fused_by(mutation: Callable[[Patch, Any], None]) -> Callable[[Patch, CinemoCase], None]:
+    """A mistaken fusion of the method, where this family takes it from."""
+
+    def patch(patch: Patch, case: CinemoCase) -> None:
+        mutation(patch, case)
+        patch.setattr(families, "fuse", fuse.fuse)
+
+    return patch
+
+
+def bucket_the_other_way(patch: Patch, case: CinemoCase) -> None:
+    own = inputs.bucket_tensor
+    patch.setattr(inputs, "bucket_tensor", lambda *given: 100 - own(*given))
 
 
 def starts_a_step_later(patch: Patch, case: CinemoCase) -> None:
@@ -265,6 +285,13 @@ MUTATIONS = [
     (condition_is_the_painting, PROXY, "m_proxy_after_iter"),
     (_reading("doubled"), REAL, "m_real_after_iter"),
     (one_update_less, REAL, "shape"),
+    (constant_step_size, REAL, "m_real_after_iter"),
+    (weight_of_one, REAL, "m_real_after_iter"),
+    (bucket_the_other_way, stages.check_sampling, "latents_after_step"),
+    (_fused_by(one_angle_for_all_frames), stages.check_fusion, "epa.z0_fused"),
+    (_fused_by(one_angle_per_pixel), stages.check_fusion, "epa.z0_fused"),
+    (_fused_by(lerp_for_slerp), stages.check_fusion, "epa.z0_fused"),
+    (_reading("painting-base"), PROXY, "m_proxy_after_iter"),
     (_reading("all-frames"), stages.check_fusion, "epa.z0_fused"),
     (_reading("residual"), stages.check_fusion, "epa.z0_fused"),
     (residual_added_twice, stages.check_sampling, "pipeline.final_latents"),

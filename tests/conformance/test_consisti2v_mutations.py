@@ -22,12 +22,15 @@ from method_mutations import (
     constant_step_size,
     lerp_for_slerp,
     one_angle_for_all_frames,
+    one_angle_per_pixel,
     one_update_less,
     rounded_frames,
     weight_of_one,
 )
 from torch import Tensor, nn
+from watching import watching
 
+from epa_core.families.consisti2v import ConsistI2V
 from epa_core.models import consisti2v as pipelines
 from epa_core.models import consisti2v_inputs as inputs
 from epa_core.models import consisti2v_layers as layers
@@ -209,6 +212,65 @@ def frame_init_left_on(patch: Patch, case: ConsistI2VCase) -> None:
     patch.setattr(ConsistI2VPipeline, "__call__", call)
 
 
+def last_frame_dropped(patch: Patch, case: ConsistI2VCase) -> None:
+    """As many frames as there should be, but from frame 0 on."""
+    forward = ConsistI2VUNet.forward
+
+    @wraps(forward)
+    def keeping(unet: Any, sample: Tensor, *given: Any, **named: Any) -> Any:
+        with watching(unet.conv_out) as calls:
+            forward(unet, sample, *given, **named)
+        return (calls[0].answer.unflatten(0, (len(sample), -1))[:, :-1].transpose(1, 2),)
+
+    patch.setattr(ConsistI2VUNet, "forward", keeping)
+
+
+def fused_without_frame_0(patch: Patch, case: ConsistI2VCase) -> None:
+    """Fractions counted over the frames that are stepped."""
+    own = ConsistI2V.fuse
+
+    def fused(family: Any, real: Tensor, proxy: Tensor, *how: Any) -> Tensor:
+        return torch.cat([real[:, :1], own(family, real[:, 1:], proxy[:, 1:], *how)], dim=1)
+
+    patch.setattr(ConsistI2V, "fuse", fused)
+
+
+def renoised_without_frame_0(patch: Patch, case: ConsistI2VCase) -> None:
+    """Noise for the frames that are stepped, which is another than that of all."""
+
+    def noise(family: Any, pipeline: Any, clip: Tensor, call: Any, generator: Any) -> Tensor:
+        own = torch.randn(clip[None, :, 1:].shape, generator=generator)
+        return torch.cat([torch.zeros_like(clip[None, :, :1]), own], dim=2)
+
+    patch.setattr(ConsistI2V, "renoising_noise", noise)
+
+
+def own_noise_first(patch: Patch, case: ConsistI2VCase) -> None:
+    def noise(kind: str, alpha: float, shape: Any, generator: Any) -> Tensor:
+        own = torch.randn((1, *shape), generator=generator)
+        shared = torch.randn((1, shape[0], 1, *shape[2:]), generator=generator)
+        return inputs.mixed(shared, own, alpha)
+
+    patch.setattr(inputs, "clip_noise", noise)
+
+
+def mode_for_sample(patch: Patch, case: ConsistI2VCase) -> None:
+    own = ConsistI2VPipeline.encode_images
+    patch.setattr(ConsistI2VPipeline, "encode_images", lambda *given: own(*given[:3]))
+
+
+def clean_first_frame_for_all(patch: Patch, case: ConsistI2VCase) -> None:
+    """Three-way guidance whose part without the image has it all the same."""
+    forward = ConsistI2VUNet.forward
+
+    @wraps(forward)
+    def clean(unet: Any, *given: Any, first_frame_latents: Tensor, **named: Any) -> Any:
+        first = first_frame_latents[-1:].expand_as(first_frame_latents)
+        return forward(unet, *given, first_frame_latents=first, **named)
+
+    patch.setattr(ConsistI2VUNet, "forward", clean)
+
+
 def smoothed(patch: Patch, case: ConsistI2VCase) -> None:
     own = torch.nn.functional.interpolate
     patch.setattr(inputs.functional, "interpolate", partial(own, antialias=True))
@@ -236,6 +298,7 @@ UNET = [
     (no_stride, "no frame stride"),
     (heads_as_width, "heads read as their width"),
     (first_frame_noisy_for_text, "noisy first frame"),
+    (last_frame_dropped, "last frame dropped"),
 ]
 
 
@@ -276,7 +339,19 @@ REST: list[tuple[str, Mutation, Any, str]] = [
     ("curve", constant_step_size, DISTILLED, "vsds_out"),
     ("one less", one_update_less, DISTILLED, "were made"),
     ("angle", one_angle_for_all_frames, FUSED, "epa.fused"),
+    ("pixels", one_angle_per_pixel, FUSED, "epa.fused"),
     ("lerp", lerp_for_slerp, FUSED, "epa.fused"),
+    ("frame 0", fused_without_frame_0, AWAKENED, "epa.final_latents"),
+    (
+        "fewer drawn",
+        renoised_without_frame_0,
+        partial(stages.check_renoising, half=False),
+        "epa.renoise_noise",
+    ),
+    ("order", own_noise_first, stages.check_noise, "noise.initial_latents"),
+    ("mode", mode_for_sample, stages.check_images, "vae.first_frame_latents"),
+    ("mode drawn", mode_for_sample, stages.check_one_stream, "frameinit.out"),
+    ("three-way", clean_first_frame_for_all, whole.check_three_way, "both.step0.unet_out"),
     (
         "unguided",
         called(guidance_scale=1.0),

@@ -22,6 +22,7 @@ from method_mutations import (
     constant_step_size,
     lerp_for_slerp,
     one_angle_for_all_frames,
+    one_angle_per_pixel,
     one_update_less,
     rounded_frames,
     weight_of_one,
@@ -110,6 +111,18 @@ def condition_is_the_painting(patch: Patch, case: AnimateAnythingCase) -> None:
     patch.setattr(Runner, "run", run)
 
 
+def animated_from_the_proxy(patch: Patch, case: AnimateAnythingCase) -> None:
+    """The final pass sees the proxy, not the painting."""
+    own, proxy = Runner.run, case.images["proxy"]
+
+    def run(runner: Runner, batch: Batch, *rest: Any) -> Tensor:
+        if rest[-1:] == ("animate",):
+            batch = replace(batch, images=[proxy] * len(batch.images))
+        return own(runner, batch, *rest)
+
+    patch.setattr(Runner, "run", run)
+
+
 def guidance_too_strong(patch: Patch, case: AnimateAnythingCase) -> None:
     own = Runner.run
 
@@ -157,6 +170,7 @@ ANIMATED = [
     (one_angle_for_all_frames, partial(stages.check_fusion, how="slerp"), "fuse.slerp_fp64"),
     (one_angle_for_all_frames, stages.check_angles, "fuse.theta"),
     (one_angle_for_all_frames, stages.check_half_fusion, "half steps"),
+    (one_angle_per_pixel, partial(stages.check_fusion, how="slerp"), "fuse.slerp_fp64"),
     (lerp_for_slerp, partial(stages.check_fusion, how="slerp"), "fuse.slerp_fp64"),
     (slerp_for_lerp, partial(stages.check_fusion, how="lerp"), "fuse.lerp"),
     (slerp_for_lerp, stages.check_half_fusion, "half steps"),
@@ -176,6 +190,7 @@ ANIMATED = [
     (last_level_without_noise, stages.check_schedule, "schedule.sigmas"),
     (other_spacing, stages.check_schedule, "timesteps"),
     (rounded_frames, whole.check_decoding, "share differing"),
+    (animated_from_the_proxy, partial(whole.check_variant, recorded="S_fp64"), "S_fp64"),
 ]
 
 

@@ -13,7 +13,6 @@ from paintings import tiny_run
 from paper_runs import rows_of, write_works
 from tiny_consisti2v import write_released_checkpoint
 
-from epa_core.errors import UnsupportedError
 from tasks import models
 
 torch.set_num_threads(1)
@@ -54,9 +53,3 @@ def test_its_settings_and_negative_prompts_reach_the_frames(tmp_path: Path) -> N
         assert {(row["frames"], row["fps"]) for row in rows.values()} == {(3, 8)}
         seen |= {row["frames_sha256"] for row in rows.values()}
     assert len(seen) == 8
-
-
-def test_a_wrong_option_stops_before_any_work(tmp_path: Path) -> None:
-    source = write_works(tmp_path / "in", [{"prompt": "the waves roll"}])
-    with pytest.raises(UnsupportedError, match=r"model\.options: frame_init is 'on'; allowed are"):
-        run_locally(run_of(tmp_path, source, frame_init="on"))

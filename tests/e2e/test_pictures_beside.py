@@ -67,22 +67,15 @@ def test_what_the_weights_cannot_take_fails_its_work_alone(
     assert [works[f"work-{number}"]["status"] for number in (2, 3)] == ["done", "done"]
 
 
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"motion_strength": -1}, "motion_strength is -1; use a number of at least 0"),
-        ({"motion_strength": "a lot"}, "motion_strength is 'a lot'; use a number"),
-        ({"motion_strength": 5}, "motion_strength 5 was given, but these weights"),
-        ({"mask_image": "x.png"}, r"mask_image is 'x\.png', which is no picture"),
-    ],
-)
-def test_options_that_do_not_fit_stop_the_run(
-    options: dict[str, Any], sentence: str, bare: dict[str, Path], tmp_path: Path
+def test_options_that_the_weights_were_not_trained_with_stop_the_run(
+    bare: dict[str, Path], tmp_path: Path
 ) -> None:
     source = write_works(tmp_path / "in", [PROMPT])
+    options = {"motion_strength": 5}
     model = {"source": str(bare["model"]), "dtype": "float32", "options": options}
     run = run_of(source, tmp_path / "out", bare, model=model, variant="V")
-    with pytest.raises(UnsupportedError, match=f"model.options: {sentence}"):
+    sentence = "model.options: motion_strength 5 was given, but these weights"
+    with pytest.raises(UnsupportedError, match=sentence):
         run_locally(run)
     assert not list((tmp_path / "out").rglob("*.mp4"))
 

@@ -12,7 +12,8 @@ from tiny_animate_anything import write_released_checkpoint
 from tiny_pipelines import picture
 
 from epa_core.models.animate_anything import AnimateAnythingPipeline
-from epa_core.models.animate_anything_inputs import clip_size, mask_tensor
+from epa_core.models.animate_anything_inputs import mask_tensor
+from epa_core.models.call_inputs import clip_size
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,27 @@
 """Checkpoints of AnimateAnything: the released layout, our own, and broken ones."""
 
-import json
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from checkpoint_edits import (
+    PARTS,
+    UNET_FILE,
+    Edit,
+    Weights,
+    assert_same_weights,
+    config,
+    edit_json,
+    edit_weights,
+    remove,
+    weights,
+    write,
+)
 from diffusers import EulerDiscreteScheduler
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_animate_anything import write_released_checkpoint
 from tiny_pipelines import picture
 
@@ -19,27 +30,12 @@ from epa_core.errors import UnsupportedError
 from epa_core.models.animate_anything import AnimateAnythingPipeline
 from epa_core.models.animate_anything_checkpoint import load_animate_anything
 
-PARTS = ("unet", "vae", "text_encoder")
-UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
 TEXT_FILE = "text_encoder/model.safetensors"
-
-Weights = dict[str, torch.Tensor]
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_released_checkpoint(tmp_path / "released")
-
-
-def edit_weights(file: Path, change: Callable[[Weights], object]) -> None:
-    weights = load_file(file)
-    change(weights)
-    save_file(weights, file, metadata={"format": "pt"})
-
-
-def edit_json(file: Path, **changes: Any) -> None:
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, **changes}))
 
 
 def clip(pipeline: AnimateAnythingPipeline, **more: Any) -> np.ndarray:
@@ -50,12 +46,7 @@ def clip(pipeline: AnimateAnythingPipeline, **more: Any) -> np.ndarray:
 
 
 def assert_same(one: AnimateAnythingPipeline, other: AnimateAnythingPipeline) -> None:
-    for part in PARTS:
-        ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (one, other))
-        assert ours.keys() == theirs.keys()
-        for key, value in ours.items():
-            assert value.dtype == theirs[key].dtype
-            assert torch.equal(value, theirs[key]), key
+    assert_same_weights(one, other)
     assert type(one.scheduler) is type(other.scheduler)
     hidden = "_use_default_values"
     ours, theirs = ({**p.scheduler.config, hidden: None} for p in (one, other))
@@ -162,23 +153,7 @@ def test_dead_weights_may_be_missing_or_left_over(folder: Path) -> None:
     assert np.array_equal(clip(load_animate_anything(folder)), expected)
 
 
-def remove(name: str) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).unlink()
-
-
-def write(name: str, content: bytes) -> Callable[[Path], object]:
-    return lambda folder: (folder / name).write_bytes(content)
-
-
-def weights(name: str, change: Callable[[Weights], object]) -> Callable[[Path], object]:
-    return lambda folder: edit_weights(folder / name, change)
-
-
-def config(name: str, **changes: Any) -> Callable[[Path], object]:
-    return lambda folder: edit_json(folder / name, **changes)
-
-
-BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+BROKEN: dict[str, tuple[Edit, str]] = {
     "index": (remove("model_index.json"), r"holds no model: model_index\.json is missing"),
     "class": (
         config("model_index.json", _class_name="StableVideoDiffusionPipeline"),

@@ -88,7 +88,9 @@ def test_noise_alone_is_another_start_than_with_dct_init(pipeline: Any) -> None:
     assert not torch.allclose(bare, latents_of(pipeline, 1, dct_percentage=0.9), atol=1e-4)
 
 
-@pytest.mark.parametrize("reading", ["absolute", "all-frames", "residual", "doubled"])
+@pytest.mark.parametrize(
+    "reading", ["absolute", "all-frames", "residual", "doubled", "painting-base"]
+)
 def test_each_reading_gives_other_frames(pipeline: Any, reading: str) -> None:
     given: dict[str, Any] = {
         "prompt": "the sea", "height": 16, "width": 32, "num_frames": 4,
@@ -97,6 +99,22 @@ def test_each_reading_gives_other_frames(pipeline: Any, reading: str) -> None:
     usual = awaken(pipeline, PAINTINGS[0], PAINTINGS[1], **given)
     frames = awaken(pipeline, PAINTINGS[0], PAINTINGS[1], **given, epa_reading=reading)
     assert np.array_equal(usual, frames) == (reading == "absolute")
+
+
+def test_a_proxy_on_the_painting_s_base_is_told_its_painting(pipeline: Any) -> None:
+    """Each of two proxies its own; the paths of the paintings are as they were."""
+    bases: list[torch.Tensor] = []
+    given: dict[str, Any] = {
+        "prompt": "the sea", "height": 16, "width": 32, "num_frames": 4,
+        "settings": EPASettings(num_inference_steps=2), "epa_reading": "painting-base",
+    }  # fmt: skip
+    hook = pipeline.unet.register_forward_pre_hook(
+        lambda _, args, kwargs: bases.append(kwargs["base_content"]), with_kwargs=True
+    )
+    awaken(pipeline, PAINTINGS, PAINTINGS[::-1], **given)
+    hook.remove()
+    x = pipeline.encode_images(PAINTINGS, (32, 16))
+    assert torch.equal(bases[0], torch.cat([x, x, x, x]))  # both halves of both paths
 
 
 def test_the_decoder_s_chunk_is_read(pipeline: Any) -> None:
@@ -110,10 +128,16 @@ def test_the_decoder_s_chunk_is_read(pipeline: Any) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "bucket": ({"motion_bucket_id": -1}, "motion_bucket_id is -1; use a number from 0 to 999"),
+    "bucket": (
+        {"motion_bucket_id": -1},
+        "motion_bucket_id is -1; use a number of at",
+    ),
     "word": ({"motion_bucket_id": "much"}, "motion_bucket_id is 'much'; use a number"),
-    "strength": ({"motion_strength": 101}, "motion_strength is 101; use a number from 0 to 100"),
-    "share": ({"dct_percentage": 23}, "dct_percentage is 23; use a number from 0 to 1"),
+    "strength": (
+        {"motion_strength": 101},
+        "motion_strength is 101; use a number of at",
+    ),
+    "share": ({"dct_percentage": 23}, "dct_percentage is 23; use a number of at least 0"),
     "level": ({"dct_timestep": 1000}, "dct_timestep is 1000; use a whole number"),
     "latent": ({"image_latent": "mean"}, "image_latent is 'mean'; use mode, sample"),
     "reading": ({"epa_reading": "naive"}, "epa_reading is 'naive'; use absolute, all-frames"),

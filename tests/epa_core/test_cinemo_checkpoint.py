@@ -1,14 +1,13 @@
 """Loading Cinemo: the released layout, one saved here, and what is refused."""
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from checkpoint_edits import UNET_FILE, Edit, config, remove, weights
+from safetensors.torch import load_file
 from tiny_cinemo import write_released_cinemo
 from tiny_pipelines import build, picture
 
@@ -19,7 +18,6 @@ from epa_core.models.cinemo_checkpoint import load_cinemo
 from epa_core.models.cinemo_unet import MotionResidualUNet
 
 CALL: dict[str, Any] = {"height": 16, "width": 32, "num_frames": 3, "num_inference_steps": 2}
-WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 
 def latents_of(pipeline: Any) -> Any:
@@ -86,58 +84,35 @@ def test_keys_of_the_full_size_are_the_released_ones() -> None:
     assert tuple(bias.shape) == (32, 8)
 
 
-def remove(name: str) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-    return change
-
-
-def configure(name: str, **settings: Any) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        path = folder / name
-        path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
-
-    return change
-
-
-def weights(**tensors: Any) -> Callable[[Path], None]:
-    def change(folder: Path) -> None:
-        content = load_file(folder / WEIGHTS)
-        for name, value in tensors.items():
-            content.pop(name, None) if value is None else content.update({name: value})
-        save_file(content, folder / WEIGHTS, metadata={"format": "pt"})
-
-    return change
-
-
 BIAS = "mid_block.attentions.0.transformer_blocks.0.attn_temp.time_rel_pos_bias"
-REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
+REFUSED: dict[str, tuple[Edit, str]] = {
     "no unet": (remove("unet"), r"holds no cinemo: unet missing, and there is no model_index"),
-    "no weights": (remove(WEIGHTS), r"unet/diffusion_pytorch_model\.safetensors \(or .*missing"),
+    "no weights": (remove(UNET_FILE), r"unet/diffusion_pytorch_model\.safetensors \(or .*missing"),
     "no words": (remove("tokenizer/vocab.json"), r"tokenizer/vocab\.json is missing"),
-    "other class": (configure("unet/config.json", _class_name="UNet2D"), r"names 'UNet2D' with"),
-    "other kind": (configure("unet/config.json", addition_embed_type="text"), "type 'text', not"),
+    "other class": (config("unet/config.json", _class_name="UNet2D"), r"names 'UNet2D' with"),
+    "other kind": (config("unet/config.json", addition_embed_type="text"), "type 'text', not"),
     "unread": (
-        configure("unet/config.json", use_linear_projection=True),
+        config("unet/config.json", use_linear_projection=True),
         "says use_linear_projection: True; only False is known",
     ),
     "plain vae": (
-        configure("vae_temporal_decoder/config.json", _class_name="AutoencoderKL"),
+        config("vae_temporal_decoder/config.json", _class_name="AutoencoderKL"),
         r"vae_temporal_decoder holds a AutoencoderKL, not a AutoencoderKLTemporalDecoder",
     ),
     "velocity": (
-        configure("scheduler/scheduler_config.json", prediction_type="v_prediction"),
+        config("scheduler/scheduler_config.json", prediction_type="v_prediction"),
         "says prediction_type: 'v_prediction'; Cinemo predicts noise",
     ),
     "lacking": (
-        weights(**{f"{BIAS}.relative_attention_bias.weight": None}),
+        weights(UNET_FILE, lambda w: w.pop(f"{BIAS}.relative_attention_bias.weight")),
         r"the key mid_block.*relative_attention_bias\.weight missing",
     ),
-    "left over": (weights(extra=torch.zeros(1)), "the key extra not known to this model"),
+    "left over": (
+        weights(UNET_FILE, lambda w: w.update(extra=torch.zeros(1))),
+        "the key extra not known to this model",
+    ),
     "other shape": (
-        weights(**{"conv_in.bias": torch.zeros(3)}),
+        weights(UNET_FILE, lambda w: w.update({"conv_in.bias": torch.zeros(3)})),
         r"conv_in\.bias has shape \(3,\) instead of \(64,\)",
     ),
 }
@@ -160,10 +135,9 @@ def test_folders_of_other_models_are_refused(tmp_path: Path) -> None:
 
 def test_the_dead_keys_may_be_there_or_not(copied: Path) -> None:
     whole = latents_of(load_cinemo(copied))
-    content = load_file(copied / WEIGHTS)
-    dead = {name for name in content if name.endswith("rotary_emb.freqs")}
+    dead = {name for name in load_file(copied / UNET_FILE) if name.endswith("rotary_emb.freqs")}
     assert len(dead) == 4
-    weights(**dict.fromkeys(dead))(copied)
+    weights(UNET_FILE, lambda content: [content.pop(name) for name in dead])(copied)
     assert torch.equal(latents_of(load_cinemo(copied)), whole)
 
 

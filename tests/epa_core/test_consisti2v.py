@@ -1,5 +1,6 @@
 """The pipeline of ConsistI2V, called directly: batches, guidance, noise, devices of its own."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from watching_unet import unet_calls
 
 from epa_core.models.consisti2v import ConsistI2VPipeline
 from epa_core.models.consisti2v_checkpoint import load_consisti2v
-from epa_core.models.consisti2v_inputs import clip_noise, prepared
+from epa_core.models.consisti2v_inputs import Filter, clip_noise, low_pass, prepared
 
 CALL: dict[str, Any] = {"height": 32, "width": 32, "num_frames": 4, "num_inference_steps": 3}
 Pipeline = ConsistI2VPipeline
@@ -66,6 +67,7 @@ def test_two_paintings_are_two_calls(pipeline: Pipeline, more: dict[str, Any]) -
         {"frame_init": "off"},
         {"frame_init_timestep": 500},
         {"frame_init_filter": "butterworth"},
+        {"frame_init_filter": "box"},
         {"frame_init_spatial": 0.5},
         {"sample_posterior": True},
         {"eta": 0.5},
@@ -107,10 +109,46 @@ def test_what_the_unet_is_given_by_guidance(pipeline: Pipeline) -> None:
 
 def test_noise_is_shared_between_frames_and_of_unit_variance() -> None:
     (generator,) = seeded(1)
-    noise = clip_noise("pyoco_mixed", 1.0, (1, 4, 16, 32, 32), generator)
+    noise = clip_noise("pyoco_mixed", 1.0, (4, 16, 32, 32), generator)
     flat = noise[0].transpose(0, 1).flatten(1)
     assert torch.corrcoef(flat)[0, 1:].mean() == pytest.approx(0.5, abs=0.02)
     assert float(noise.std()) == pytest.approx(1.0, abs=0.01)
+
+
+FREQUENCIES: dict[Filter, Any] = {
+    "gaussian": lambda d2, s, n: math.exp(-d2 / (2 * s**2)),
+    "butterworth": lambda d2, s, n: 1 / (1 + (d2 / s**2) ** n),
+    "ideal": lambda d2, s, n: float(d2 <= 2 * s),
+}
+
+
+@pytest.mark.parametrize("kind", FREQUENCIES)
+def test_filters_have_their_formulas(kind: Filter) -> None:
+    frames, height, width, order, s, t = 5, 6, 8, 3, 0.4, 0.3
+    low = low_pass(kind, order, s, t, frames, height, width)
+    for (f, y, x), found in np.ndenumerate(low.numpy()):
+        away = s / t * (2 * f / frames - 1), 2 * y / height - 1, 2 * x / width - 1
+        d2 = sum(one**2 for one in away)
+        assert found == pytest.approx(FREQUENCIES[kind](d2, s, order), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("spatial", "temporal", "frames", "rows", "columns"),
+    [
+        (0.5, 0.5, {2, 3, 4, 5}, {2, 3, 4, 5}, {4, 5, 6, 7}),
+        (0.25, 0.25, {3, 4}, {3, 4}, {5, 6}),
+        (0.25, 0.1, (), (), ()),  # no frame is within
+        (2.0, 2.0, set(range(8)), set(range(8)), set(range(12))),
+    ],
+)
+def test_a_box_is_cut_around_the_middle(
+    spatial: float, temporal: float, frames: Any, rows: Any, columns: Any
+) -> None:
+    """Of 8 frames, 8 rows and 12 columns; columns reach as far as rows do."""
+    low = low_pass("box", 4, spatial, temporal, 8, 8, 12)
+    wanted = {(f, y, x) for f in frames for y in rows for x in columns}
+    assert {tuple(place) for place in low.nonzero().tolist()} == wanted
+    assert set(low.unique().tolist()) <= {0.0, 1.0}
 
 
 def test_pictures_are_prepared_as_released() -> None:
@@ -179,7 +217,7 @@ def test_interrupted_it_stops(pipeline: Pipeline) -> None:
         ({"width": 36}, "size 36x32 is not a positive multiple of 8"),
         ({"generator": seeded(1, 2)}, "2 generators were given for 1 paintings"),
         ({"output_type": "gif"}, "output_type is 'gif'"),
-        ({"frame_init": "on"}, "frame_init is 'on'; allowed are still, fused, off"),
+        ({"frame_init": "on"}, "frame_init is 'on'; use still, fused, off"),
         ({"frame_stride": [1, 2]}, "frame_stride holds 2 values for 1 paintings"),
         ({"callback_on_step_end_tensor_inputs": ["noise"]}, "shown the latents only, not noise"),
     ],

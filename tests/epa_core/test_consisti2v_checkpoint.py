@@ -1,15 +1,22 @@
 """Checkpoints of ConsistI2V: the released layout, our own, from the hub, and broken ones."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import pytest
 import torch
+from checkpoint_edits import (
+    UNET_FILE,
+    Edit,
+    assert_same_weights,
+    config,
+    edit_weights,
+    remove,
+    weights,
+)
 from diffusers import EulerDiscreteScheduler
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from tiny_animate_anything import write_released_checkpoint as write_animate_anything
 from tiny_consisti2v import write_released_checkpoint
 from tiny_pipelines import picture
@@ -19,26 +26,10 @@ from epa_core.errors import UnsupportedError
 from epa_core.models.consisti2v import ConsistI2VPipeline
 from epa_core.models.consisti2v_checkpoint import DEAD, FREQUENCIES, load_consisti2v
 
-PARTS = ("unet", "vae", "text_encoder")
-UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
-
-Weights = dict[str, torch.Tensor]
-
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_released_checkpoint(tmp_path / "released")
-
-
-def edit_weights(file: Path, change: Callable[[Weights], object]) -> None:
-    weights = load_file(file)
-    change(weights)
-    save_file(weights, file, metadata={"format": "pt"})
-
-
-def edit_json(file: Path, **changes: Any) -> None:
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, **changes}))
 
 
 def latents(pipeline: Any) -> torch.Tensor:
@@ -51,12 +42,7 @@ def latents(pipeline: Any) -> torch.Tensor:
 
 
 def assert_same(one: Any, other: Any) -> None:
-    for part in PARTS:
-        ours, theirs = (getattr(pipeline, part).state_dict() for pipeline in (one, other))
-        assert ours.keys() == theirs.keys()
-        for key, value in ours.items():
-            assert value.dtype == theirs[key].dtype
-            assert torch.equal(value, theirs[key]), key
+    assert_same_weights(one, other)
     assert torch.equal(latents(one), latents(other))
 
 
@@ -128,42 +114,36 @@ def test_it_comes_from_the_hub_at_a_stated_revision(
         load_model("consisti2v", revision="f" * 40)
 
 
-def weights(change: Callable[[Weights], object]) -> Callable[[Path], object]:
-    return lambda folder: edit_weights(folder / UNET_FILE, change)
-
-
-def config(name: str, **changes: Any) -> Callable[[Path], object]:
-    return lambda folder: edit_json(folder / name, **changes)
-
-
 LAYER = "down_blocks.0.tempo_attns.0.transformer_blocks.0.attn1"
-BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+BROKEN: dict[str, tuple[Edit, str]] = {
     "class": (
         config("model_index.json", _class_name="StableVideoDiffusionPipeline"),
         "StableVideoDiffusionPipeline",
     ),
     "unet": (
-        lambda folder: (folder / UNET_FILE).unlink(),
+        remove(UNET_FILE),
         rf"no whole ConsistI2V checkpoint: {UNET_FILE} \(or .*\.bin\) is missing",
     ),
     "missing": (
-        weights(lambda w: w.pop("down_blocks.0.conv3ds.0.alpha")),
+        weights(UNET_FILE, lambda w: w.pop("down_blocks.0.conv3ds.0.alpha")),
         r"do not fit ConsistI2VUNet: the key down_blocks\.0\.conv3ds\.0\.alpha missing\.$",
     ),
     "stride": (
-        weights(lambda w: [w.pop(key) for key in list(w) if key.startswith("frame_stride")]),
+        weights(
+            UNET_FILE, lambda w: [w.pop(key) for key in list(w) if key.startswith("frame_stride")]
+        ),
         r"frame_stride_embedding\.linear_1\.bias.* and 1 more missing",
     ),
     "extra": (
-        weights(lambda w: w.update({"mid_block.tempo_attns.0.alpha": torch.zeros(1)})),
+        weights(UNET_FILE, lambda w: w.update({"mid_block.tempo_attns.0.alpha": torch.zeros(1)})),
         r"the key mid_block\.tempo_attns\.0\.alpha not known to this model",
     ),
     "shape": (
-        weights(lambda w: w.update({f"{LAYER}.to_q.weight": torch.zeros(32, 16)})),
+        weights(UNET_FILE, lambda w: w.update({f"{LAYER}.to_q.weight": torch.zeros(32, 16)})),
         r"to_q\.weight has shape \(32, 16\) instead of \(32, 32\)",
     ),
     "frequencies": (
-        weights(lambda w: w[f"{LAYER}.rotary_emb.freqs"].mul_(1.1)),
+        weights(UNET_FILE, lambda w: w[f"{LAYER}.rotary_emb.freqs"].mul_(1.1)),
         r"rotary_emb\.freqs holds other frequencies",
     ),
     "positions": (

@@ -18,6 +18,7 @@ from epa_core.awakening import (
     check_options,
     decode_latents,
     distill_latents,
+    path_seeds,
     static_latents,
     unread,
 )
@@ -25,7 +26,7 @@ from epa_core.cards import load_model, model_card
 from epa_core.distill import VSDSState, alphas, noised
 from epa_core.errors import UnsupportedError
 from epa_core.families import family_of
-from epa_core.models.consisti2v_inputs import mixed
+from epa_core.models.consisti2v_inputs import clip_noise
 from epa_core.runner import Batch, Draw, runner_of
 
 CALL = CallSettings(32, 32, 4)
@@ -121,7 +122,7 @@ def test_the_fused_clip_is_renoised_whole(pipeline: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["pyoco_mixed", "vanilla"])
 def test_renoised_by_frame_init_it_keeps_what_is_high_of_the_noise(
-    pipeline: Any, kind: str
+    pipeline: Any, kind: Any
 ) -> None:
     clip = torch.randn(4, 4, 4, 4, generator=torch.Generator().manual_seed(1))
     options = {"frame_init": "fused", "noise": kind, "noise_alpha": 2.0}
@@ -129,16 +130,27 @@ def test_renoised_by_frame_init_it_keeps_what_is_high_of_the_noise(
     call = CallSettings(32, 32, 4, options={**options, "frame_init_spatial": 0.0})
     family, runner = family_of(pipeline), runner_of(pipeline, call, 4)
     noise = runner.renoising_noise(clip[None], [Draw(3, 0)])
-    assert noise.shape == (1, 4, 5, 4, 4)
+    wanted = clip_noise(kind, 2.0, clip.shape, torch.Generator().manual_seed(3))
+    assert torch.equal(noise, wanted)
     level = runner.plan(Batch(PAINTINGS[:1], [""], [5])).native()[0]
-    own = noise[:, :, 1:]
-    wanted = mixed(noise[:, :, :1], own, 2.0) if kind == "pyoco_mixed" else own
     start = family.renoised(pipeline, clip[None], noise, level, call)
     torch.testing.assert_close(start, wanted[:, :, 1:], rtol=0, atol=1e-5)
     call = CallSettings(32, 32, 4, options=options)
     assert not torch.allclose(
         family.renoised(pipeline, clip[None], noise, level, call), start, atol=1e-2
     )
+
+
+def test_one_stream_draws_each_noise_behind_the_one_before(pipeline: Any) -> None:
+    """Three frames for each path, then all four for re-noising, none passed over."""
+    clip, seeds = torch.zeros(4, 4, 4, 4), path_seeds(7, EPASettings(one_stream=True))
+    runner = runner_of(pipeline, CALL, 4)
+    stream = torch.Generator().manual_seed(7)
+    for seed in seeds[:2]:
+        found = runner.noise(clip[None], [seed], "vsds")
+        assert torch.equal(found, torch.randn(1, 4, 3, 4, 4, generator=stream))
+    found = runner.renoising_noise(clip[None], [seeds.final])
+    assert torch.equal(found, torch.randn(1, 4, 4, 4, 4, generator=stream))
 
 
 def test_frames_are_cut_to_whole_levels(pipeline: Any) -> None:
@@ -153,15 +165,18 @@ def test_what_the_call_does_not_read_is_told(pipeline: Any) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "stride": ({"frame_stride": 0}, "frame_stride is 0; use a whole number from 1 to 1000"),
+    "stride": (
+        {"frame_stride": 0},
+        "frame_stride is 0; use a whole number of at least 1",
+    ),
     "half": ({"frame_stride": 2.5}, r"frame_stride is 2\.5; use a whole number"),
     "image": ({"image_guidance_scale": -1}, "image_guidance_scale is -1; use a number of at"),
     "words": ({"noise_alpha": "much"}, "noise_alpha is 'much'; use a number of at least 0"),
-    "truth": ({"eta": True}, "eta is True; use a number from 0 to 1"),
-    "nan": ({"eta": float("nan")}, "eta is nan; use a number from 0 to 1"),
-    "noise": ({"noise": "pink"}, "noise is 'pink'; allowed are pyoco_mixed, vanilla"),
-    "init": ({"frame_init": True}, "frame_init is True; allowed are still, fused, off"),
-    "filter": ({"frame_init_filter": "box"}, "frame_init_filter is 'box'; allowed are gaussian"),
+    "truth": ({"eta": True}, "eta is True; use a number of at least 0"),
+    "nan": ({"eta": float("nan")}, "eta is nan; use a number of at least 0"),
+    "noise": ({"noise": "pink"}, "noise is 'pink'; use pyoco_mixed, vanilla"),
+    "init": ({"frame_init": True}, "frame_init is True; use still, fused, off"),
+    "filter": ({"frame_init_filter": "hat"}, "frame_init_filter is 'hat'; use gaussian"),
     "level": ({"frame_init_timestep": 1000}, "frame_init_timestep is 1000; use a whole number"),
     "both": (
         {"guidance_rescale": 0.7, "image_guidance_scale": 2},

@@ -25,7 +25,8 @@ from epa_core.awakening import (
 )
 from epa_core.errors import UnsupportedError
 from epa_core.families import Family, family_of, register
-from epa_core.families.base import call_default, denormalise, normalise
+from epa_core.families.base import call_default
+from epa_core.families.normalising import denormalise, normalise
 from epa_core.model_cards.refused import REFUSED
 from epa_core.seam import Window, WindowedScheduler, exchange, using
 

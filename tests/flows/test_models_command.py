@@ -91,6 +91,23 @@ def test_a_page_says_which_levers_the_model_takes_and_which_are_refused(epa: Any
     assert fields(epa("models", "show", "preview").out)["levers"] == "none: it has no network"
 
 
+def test_options_are_listed_with_default_meaning_and_what_is_allowed(epa: Any) -> None:
+    for name, card in MODELS.items():
+        page = epa("models", "show", name).out
+        told = json.loads(epa("models", "show", name, "--json").out)["options"]
+        if card.options is None:
+            assert f"further arguments of the call of {card.pipeline_class}" in page
+            assert told is None
+            continue
+        for option, known in card.options.known.items():
+            [line] = [line for line in page.splitlines() if f" {option}: " in line]
+            assert f"{option}: {json.dumps(known.default)}; {known.meaning}" in line
+            assert line.endswith(f"({known.words})")
+            assert told[option]["default"] == known.default
+            assert told[option]["allowed"] == known.words
+    assert 'epa_reading: "absolute"' in epa("models", "show", "cinemo").out
+
+
 def test_what_fits_is_listed_with_its_lever_and_terms(epa: Any) -> None:
     said = epa("models", "recommend", "--memory", "24GB", "--licence", "commercial")
     assert said.code == 0

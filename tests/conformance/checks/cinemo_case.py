@@ -19,11 +19,13 @@ from epa_core.awakening import (
     animate_latents,
     decode_latents,
     distill_latents,
+    proxy_extras,
     static_latents,
 )
 from epa_core.cards import load_model
 from epa_core.distill import VSDSState
 from epa_core.families import Family, family_of
+from epa_core.models import cinemo as pipelines
 from epa_core.models import cinemo_inputs as inputs
 from epa_core.models.cinemo_checkpoint import load_cinemo
 from epa_core.runner import Runner
@@ -39,7 +41,7 @@ READINGS = {
     "epa_alt_L_incl_frame0": "all-frames",
     "epa_alt_residual_slerp": "residual",
     "epa_alt_naive": "doubled",
-    "epa_alt_proxy_cond_real": "absolute",
+    "epa_alt_proxy_cond_real": "painting-base",
 }
 
 
@@ -122,7 +124,7 @@ class CinemoCase(GoldenCase):
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(inputs, "posterior_noise", of_image)
-            patch.setattr(inputs, "drawn", lambda *_: self.tensors[start].clone())
+            patch.setattr(pipelines, "drawn", lambda *_: self.tensors[start].clone())
             patch.setattr(Runner, "renoising_noise", renoise)
             yield
 
@@ -133,16 +135,15 @@ class CinemoCase(GoldenCase):
             clips = static_latents(self.pipeline, images, self.call(reading))
         return dict(zip(PATHS, clips, strict=True))
 
-    def distill(
-        self, path: PathName, reading: str = "absolute", base: PathName | None = None
-    ) -> tuple[list[Tensor], Tensor]:
+    def distill(self, path: PathName, reading: str = "absolute") -> tuple[list[Tensor], Tensor]:
         """z after each update [1, 4, L - 1, h, w], and the refined clip [4, L, h, w]."""
         states: list[Tensor] = []
         still = self.static(reading)[path][None]
         start = VSDSState(
             self.family.to_step(still).contiguous(), self.tensors[f"epa.noise_{path}"]
         )
-        extras = None if base is None else [{"base_image": self.images[base]}]
+        painting, call = [self.images["real"]], self.call(reading)
+        extras = proxy_extras(self.pipeline, painting, (), call) if path == "proxy" else None
         with self.recorded_noise():
             (clip,) = distill_latents(
                 self.pipeline,
@@ -150,7 +151,7 @@ class CinemoCase(GoldenCase):
                 [self.facts["prompt"]],
                 [0],
                 self.settings(),
-                self.call(reading),
+                call,
                 extras=extras,
                 resume={0: start},
                 on_update=lambda _, state: states.append(state.z.clone()),

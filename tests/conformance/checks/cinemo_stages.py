@@ -328,16 +328,12 @@ def check_variant(case: Case, name: str) -> None:
 def check_reading(case: Case, name: str) -> None:
     """Fused clip and final residuals of a reading that was not chosen."""
     reading, recorded, x = READINGS[name], case.tensors, case.tensors["image.x_r"]
-    base: PathName | None = "real" if name == "epa_alt_proxy_cond_real" else None
-    clips = {
-        "real": case.distill("real", reading)[1],
-        "proxy": case.distill("proxy", reading, base)[1],
-    }
+    clips = {path: case.distill(path, reading)[1] for path in PATHS}
     fused = case.family.fuse(*clips.values(), "slerp", False, case.call(reading))[None, :, 1:]
     residual = f"{name}.m0_fused" in recorded
     key = f"{name}.{'m0' if residual else 'z0'}_fused"
     case.close_to_scale(key, fused - x if residual else fused, recorded[key], FINAL)
-    final = case.final("V+S", clips, reading)[None, :, 1:] - x  # type: ignore[arg-type] # both paths
+    final = case.final("V+S", clips, reading)[None, :, 1:] - x
     case.close_to_scale(f"{name}.final_latents", final, recorded[f"{name}.final_latents"], FINAL)
 
 

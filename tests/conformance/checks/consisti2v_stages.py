@@ -1,5 +1,6 @@
 """Each stage of ConsistI2V on its own, from recorded inputs: a fault shows where it is."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -11,9 +12,11 @@ from torch import Tensor
 from watching import watching
 
 from epa_core import fuse as fusing
+from epa_core.awakening import animate_latents, path_seeds
 from epa_core.distill import VSDSState, alphas
 from epa_core.models import consisti2v_inputs as inputs
 from epa_core.models import consisti2v_layers as layers
+from epa_core.models.call_inputs import drawn
 from epa_core.models.consisti2v import guided
 from epa_core.noise_levels import update_count
 from epa_core.runner import Draw
@@ -112,7 +115,7 @@ def check_noise(case: Case) -> None:
     noise = inputs.clip_noise(
         facts["noise_sampling_method"],
         facts["noise_alpha"],
-        recorded["noise.ind"].shape,
+        recorded["noise.ind"].shape[1:],
         generator,
     )
     name = "noise.initial_latents"
@@ -120,7 +123,7 @@ def check_noise(case: Case) -> None:
 
 
 def _with(recorded: Any, name: str, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    return inputs.drawn(recorded[name].shape, generator), recorded[name]
+    return drawn(recorded[name].shape[1:], [generator]), recorded[name]
 
 
 def check_frame_init(case: Case) -> None:
@@ -300,14 +303,29 @@ def check_renoising(case: Case, half: bool) -> None:
     case.close_to_scale(name, start, recorded[name][:, :, 1:], FORWARD)
 
 
+def check_one_stream(case: Case) -> None:
+    """The released script's stream: the posterior's noise, what frames share, each frame's."""
+    seed = path_seeds(case.facts["seed"], case.settings(variant="baseline", one_stream=True)).final
+    settings = replace(case.settings(variant="baseline"), num_inference_steps=1)
+    given = ([case.images["real"]], [case.facts["prompt"]], [seed], None, None, settings)
+    with watching(case.pipeline.unet) as calls:
+        animate_latents(case.pipeline, *given, case.call(sample_posterior=True))
+    sample, name = calls[0].given["sample"][:1], "frameinit.out"
+    case.close_to_scale(name, sample, case.tensors[name][:, :, 1:], DRAWN)
+    first, name = calls[0].given["first_frame_latents"][:1], "vae.first_frame_latents"
+    case.close_to_scale(name, first[:, :, 0], case.tensors[name], DRAWN)
+
+
 def check_renoising_by_frame_init(case: Case) -> None:
     """The other reading: FrameInit of the recorded fused clip, as the setting "fused" makes it."""
     recorded, runner = case.tensors, case.runner()
     fused, call = recorded["epa.fused"], case.path_call("real", frame_init="fused")
     level = runner.plan(case.batch()).native()[0]
-    noise = torch.cat([recorded["noise.base"], recorded["noise.ind"]], dim=2)
-    shape = case.family.renoising_shape(fused[0], call)
-    assert noise.shape == shape, f"noise of shape {tuple(shape)} is drawn"
+    stream = torch.Generator().manual_seed(case.facts["seed"])
+    drawn(recorded["vae.encode_noise"].shape[1:], [stream])  # what the released script draws first
+    noise = case.family.renoising_noise(case.pipeline, fused[0], call, stream)
+    name = "noise.initial_latents"
+    case.close_to_scale(name, noise, recorded[name], PIXEL)
     start = case.family.renoised(case.pipeline, fused, noise, level, call)
     name = "epa_alt_frameinit.init_latents"
     case.close_to_scale(name, start, recorded[name][:, :, 1:], DRAWN)
@@ -324,6 +342,7 @@ STAGES = {
     "guidance": check_guidance,
     "schedule": check_schedule,
     "path-noise": check_path_noise,
+    "one-stream": check_one_stream,
     **{f"first-update-{path}": partial(check_first_update, path=path) for path in PATHS},
     "fusion": partial(check_fusion, half=False),
     "fusion-half-slerp": partial(check_fusion, half=True),

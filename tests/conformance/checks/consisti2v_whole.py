@@ -8,6 +8,8 @@ from consisti2v_stages import FINAL, FORWARD, HALF, PATHS
 from torch import Tensor
 from watching import watching
 
+from epa_core.models.consisti2v import guided
+
 Case = ConsistI2VCase
 
 #: Levels of 255, and the share of values that may differ at all.
@@ -40,7 +42,10 @@ def check_middle_step(case: Case) -> None:
         "frame_stride": torch.tensor([float(facts["frame_stride"])] * 2),
     }
     scales = (facts["guidance_scale_txt"], facts["guidance_scale_img"], facts["guidance_rescale"])
-    found = case.pipeline._guided(recorded[name], torch.tensor(timestep), conditions, scales)
+    predicted = case.pipeline.predictions(
+        recorded[name], torch.tensor(timestep), conditions, "first_frame_latents"
+    )
+    found = guided(predicted, *scales)
     name = "default.step25.noise_pred_guided"
     case.close_to_scale(name, found, recorded[name], FORWARD)
 

@@ -34,6 +34,21 @@ def one_angle_for_all_frames(patch: Patch, case: Any) -> None:
     patch.setattr(fuse, "fuse", fused)
 
 
+def one_angle_per_pixel(patch: Patch, case: Any) -> None:
+    """The angle of each place's channels, not of the whole frame."""
+
+    def fused(real: Tensor, proxy: Tensor, axis: int, *_: Any, half: bool = False) -> Tensor:
+        one, other = real.double(), proxy.double()
+        cosine = torch.cosine_similarity(one, other, dim=1 - axis).clamp(-1 + 1e-7, 1 - 1e-7)
+        angle = cosine.acos().unsqueeze(1 - axis)
+        beta = torch.linspace(0, 1, real.shape[axis], dtype=torch.float64)
+        beta = beta.view([-1 if i == axis else 1 for i in range(real.ndim)])
+        turned = torch.sin((1 - beta) * angle) * one + torch.sin(beta * angle) * other
+        return (turned / angle.sin()).to(real.dtype)
+
+    patch.setattr(fuse, "fuse", fused)
+
+
 def lerp_for_slerp(patch: Patch, case: Any) -> None:
     own = fuse.fuse
     patch.setattr(fuse, "fuse", lambda real, proxy, axis, *_, **__: own(real, proxy, axis, "lerp"))
