@@ -77,7 +77,6 @@ class LTX2(LTX):
     """
 
     batches = False
-    resumes = False
 
     def num_frames(self, pipeline: "DiffusionPipeline") -> int:
         """121; the call would ask a duration head, if there is one."""

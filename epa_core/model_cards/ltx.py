@@ -57,7 +57,7 @@ CARDS = (
         schedule=Schedule(first=math.inf, last=6.82, t0=11, t0_kappa=15.77),
         traps=(
             "It sees the painting recompressed as H.264 (image_crf), as it was trained.",
-            "Its sound is made and thrown away; a distillation cut off in its middle starts anew.",
+            "Its sound is made and thrown away.",
             "The first latent frame stays the painting: motion starts after it.",
             "Levels shift with size and frames, and end at a noise of 0.1.",
         ),

@@ -121,9 +121,27 @@ def test_a_planted_gaussian_is_distilled_as_its_closed_form_says(name, levels_):
 def test_resumed_midway_gives_the_same_bits(name, levels_):
     tiny = tiny_of(name)
     settings = EPASettings(num_inference_steps=20, p=0.15, levels=levels_)  # 4 updates
-    states = []
+    states, again = [], []
     whole = distilled(tiny, settings, on_update=lambda first, state: states.append(state))
-    assert torch.equal(whole, distilled(tiny, settings, resume={0: states[1]}))
+    resumed = distilled(
+        tiny, settings, resume={0: states[1]}, on_update=lambda first, state: again.append(state)
+    )
+    assert torch.equal(whole, resumed)
+    assert [state.update for state in states] == [1, 2, 3, 4]
+    assert [state.update for state in again] == [3, 4]  # nothing done twice
+
+
+def test_what_draws_noise_beside_the_video_is_distilled_anew_with_the_same_bits():
+    """LTX-2's sound by a scheduler that is random: no state of it could be gone on from."""
+    tiny, states, again = build("ltx2"), [], []
+    tiny.pipeline.scheduler.register_to_config(stochastic_sampling=True)
+    settings = EPASettings(num_inference_steps=20, p=0.1)
+    whole = distilled(tiny, settings, on_update=lambda first, state: states.append(state))
+    resumed = distilled(
+        tiny, settings, resume={0: states[0]}, on_update=lambda first, state: again.append(state)
+    )
+    assert torch.equal(whole, resumed)
+    assert len(again) == len(states) > 1
 
 
 # -- what the proxy does
