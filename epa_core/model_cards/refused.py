@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-_VIDEO_IN = "it takes a video and a mask of what to repaint, not a picture"
 _WINDOWS = "it makes the video in windows or chunks, each with noise levels of its own"
 _GUARD = "its call insists on the cosmos_guardrail package, which was not tried, and "
 
@@ -15,7 +14,6 @@ REFUSED: Mapping[str, str] = {
     "Cosmos2_5_PredictBasePipeline": _GUARD + "it computes how frame 0 moves from the noise it "
     "started with",
     "CosmosVideoToWorldPipeline": "it calls its scheduler twice per step",
-    "EasyAnimateInpaintPipeline": _VIDEO_IN,
     "HeliosPipeline": _WINDOWS,
     "HeliosPyramidPipeline": _WINDOWS,
     "HunyuanVideoFramepackPipeline": "it takes no latents= to start from",
@@ -29,5 +27,4 @@ REFUSED: Mapping[str, str] = {
     "SkyReelsV2DiffusionForcingImageToVideoPipeline": "it has one scheduler per frame; take "
     "SkyReelsV2ImageToVideoPipeline",
     "WanAnimatePipeline": "it takes a video of the motion",
-    "WanVACEPipeline": _VIDEO_IN,
 }

@@ -26,6 +26,7 @@ from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.cinemo import Cinemo
 from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanVideo, HunyuanVideo15
+from epa_core.families.inpainting import EasyAnimate, WanVACE
 from epa_core.families.ltx import LTX, LTX2
 from epa_core.families.others import Kandinsky5, MotifVideo, SanaVideo
 from epa_core.families.stock import (
@@ -78,6 +79,9 @@ RELEASED: dict[str, tuple[Family, SimpleNamespace]] = {
     "sana-video-480p": (SanaVideo(), transformer(8, (1, 2, 2))),
     "kandinsky5-i2v-pro": (Kandinsky5(), transformer(8, (1, 2, 2))),
     "motif-video-2b": (MotifVideo(), transformer(8, 2)),
+    "wan2.1-vace-1.3b": (WanVACE(), WAN),
+    "wan2.1-vace-14b": (WanVACE(), WAN),
+    "easyanimate5.1-12b-inp": (EasyAnimate(), transformer(8, 2)),
     "consisti2v": (ConsistI2V(), UNET),
     "cinemo": (Cinemo(), UNET),
 }

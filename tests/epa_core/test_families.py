@@ -13,6 +13,7 @@ import torch
 from diffusers import DiffusionPipeline
 from family_calls import SEED, closed_form, distilled, painting, planted, stock_call, tiny_of
 from gaussian_oracle import MU
+from tiny_parts import text
 from tiny_pipelines import BUILDERS, build, cogvideox, picture
 
 from epa_core.awakening import (
@@ -323,6 +324,28 @@ def test_true_guidance_has_a_negative_prompt_without_which_it_would_be_off():
     asked = family.arguments([picture(1)], ["a"], CallSettings(32, 32, 9, 6.0))
     assert (asked["true_cfg_scale"], asked["negative_prompt"]) == (6.0, "")
     assert "negative_prompt" not in family.arguments([picture(1)], ["a"], CallSettings(32, 32, 9))
+
+
+def test_easyanimate_is_given_the_negative_prompt_that_its_call_fails_without():
+    family = family_of(tiny_of("easyanimate").pipeline)
+    call = CallSettings(32, 32, 9)
+    assert family.arguments([picture(1)], ["a"], call)["negative_prompt"] == ""
+    own = family.arguments([picture(1)], ["a"], call, [{"negative_prompt": "blur"}])
+    assert own["negative_prompt"] == "blur"
+    embedded = replace(call, options=text(16, 16, mask=True))
+    assert "negative_prompt" not in family.arguments([picture(1)], ["a"], embedded)
+
+
+@pytest.mark.parametrize("name", ["wan_vace", "easyanimate"])
+def test_only_the_first_frame_of_the_given_video_is_kept(name):
+    tiny = tiny_of(name)
+    given = family_of(tiny.pipeline).arguments([painting(tiny)], ["a"], tiny.call)
+    mask = given.get("mask_video")
+    if mask is None:
+        mask = torch.stack([torch.tensor(np.asarray(frame)) for frame in given["mask"]])[None, None]
+    assert mask.shape[2] == tiny.call.num_frames
+    assert not mask[:, :, 0].any()
+    assert (mask[:, :, 1:] == 255).all()
 
 
 def test_few_step_weights_and_too_short_videos_are_refused():

@@ -36,6 +36,8 @@ def scheduled(card: ModelCard) -> Any:
             scheduler.register_to_config(shift=5.0)
             scheduler.set_shift(5.0)
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, STEPS + 1)[:-1])
+    elif card.family == "easyanimate":
+        scheduler.set_timesteps(STEPS, mu=1)
     else:
         scheduler.set_timesteps(STEPS)
     return scheduler
@@ -100,6 +102,8 @@ def test_figures_of_memory_agree_with_the_sizes_of_the_released_weights() -> Non
         "ltx-video": 1.92,
         "ltx-2": 18.88,
         "hunyuanvideo-i2v": 12.81,
+        "wan2.1-vace-14b": 17.34,
+        "easyanimate5.1-12b-inp": 11.80,
         "hunyuanvideo1.5-i2v-480p": 8.33,
     }
     for name, billions in counted.items():

@@ -14,6 +14,7 @@ import diffusers
 import torch
 from gaussian_oracle import Oracle
 from tiny_animate_anything import WIDTH, write_released_checkpoint
+from tiny_inpainting import BUILDERS as INPAINTING
 from tiny_parts import (
     Tiny,
     built,
@@ -402,6 +403,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "cinemo": cinemo,
     "preview": preview,
     **TRANSFORMERS,
+    **INPAINTING,
 }
 
 #: Card -> the tiny pipeline that has the released configuration's shape.
@@ -429,6 +431,9 @@ TINY_OF_CARD = {
     "sana-video-480p": "sana",
     "kandinsky5-i2v-pro": "kandinsky5",
     "motif-video-2b": "motif",
+    "wan2.1-vace-1.3b": "wan_vace",
+    "wan2.1-vace-14b": "wan_vace",
+    "easyanimate5.1-12b-inp": "easyanimate",
 }
 
 
