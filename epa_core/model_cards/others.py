@@ -1,4 +1,4 @@
-"""SANA-Video, Kandinsky 5 and Motif-Video."""
+"""SANA-Video, Kandinsky 5 and 6, Motif-Video."""
 
 import math
 from typing import Any
@@ -15,6 +15,25 @@ _SHARED: dict[str, Any] = {
 }
 _ALONE = "One painting to a call."
 _STILL = "The first latent frame stays the painting: motion starts after it."
+
+_KANDINSKY6: dict[str, Any] = {
+    "pipeline_class": "diffusers.Kandinsky6TI2VAPipeline",
+    "licence": "MIT",
+    "commercial": "yes",
+    "area": 512 * 768,
+    "multiple": 16,
+    "num_frames": 121,
+    "fps": 24,
+    "conditioned_on": "first frame (clean latent as one frame more), Qwen and CLIP text",
+    "family": "kandinsky6",
+    "schedule": Schedule(first=math.inf, last=3.04, t0=7, t0_kappa=15.1),
+    "traps": (
+        "Its sound is made and thrown away; model.options: {sample_audio: false} makes none, which "
+        "changes the video.",
+        "Weights distilled to few steps (PiflowScheduler) are refused.",
+    ),
+    **_SHARED,
+}
 
 CARDS = (
     ModelCard(
@@ -57,6 +76,20 @@ CARDS = (
             "It evens out its first four latent frames by later ones, so it needs 17 frames.",
         ),
         **_SHARED,
+    ),
+    ModelCard(
+        name="kandinsky6-lite",
+        summary="Kandinsky 6.0 Lite image-to-video, 3.2 B, for 512x768; its sound is not kept",
+        weights="kandinskylab/Kandinsky-6.0-Lite-5s-Diffusers",
+        parts=Memory(denoisers=(5.9,), text=15.8, other=1.0, running=2.5, decoding=4.0),
+        **_KANDINSKY6,
+    ),
+    ModelCard(
+        name="kandinsky6-pro",
+        summary="Kandinsky 6.0 Pro image-to-video, 30 B, for 512x768; its sound is not kept",
+        weights="kandinskylab/Kandinsky-6.0-Pro-5s-Diffusers",
+        parts=Memory(denoisers=(56.1,), text=15.8, other=1.0, running=5.5, decoding=4.0),
+        **_KANDINSKY6,
     ),
     ModelCard(
         name="motif-video-2b",

@@ -17,7 +17,6 @@ REFUSED: Mapping[str, str] = {
     "HeliosPipeline": _WINDOWS,
     "HeliosPyramidPipeline": _WINDOWS,
     "HunyuanVideoFramepackPipeline": "it takes no latents= to start from",
-    "Kandinsky6TI2VAPipeline": "it makes sound from the same latents, and was not tried",
     "LTXConditionPipeline": "it gives every token a noise level of its own; take "
     "LTXImageToVideoPipeline, which loads the same weights",
     "LTX2ConditionPipeline": "it gives every token a noise level of its own; take "

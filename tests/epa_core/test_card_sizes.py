@@ -28,7 +28,7 @@ from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanVideo, HunyuanVideo15
 from epa_core.families.inpainting import EasyAnimate, WanVACE
 from epa_core.families.ltx import LTX, LTX2
-from epa_core.families.others import Kandinsky5, MotifVideo, SanaVideo
+from epa_core.families.others import Kandinsky5, Kandinsky6, MotifVideo, SanaVideo
 from epa_core.families.stock import (
     CogVideoX,
     SkyReels,
@@ -78,6 +78,8 @@ RELEASED: dict[str, tuple[Family, SimpleNamespace]] = {
     "skyreels-v2-i2v-720p": (SkyReels(), WAN),
     "sana-video-480p": (SanaVideo(), transformer(8, (1, 2, 2))),
     "kandinsky5-i2v-pro": (Kandinsky5(), transformer(8, (1, 2, 2))),
+    "kandinsky6-lite": (Kandinsky6(), transformer(8, (1, 2, 2))),
+    "kandinsky6-pro": (Kandinsky6(), transformer(8, (1, 2, 2))),
     "motif-video-2b": (MotifVideo(), transformer(8, 2)),
     "wan2.1-vace-1.3b": (WanVACE(), WAN),
     "wan2.1-vace-14b": (WanVACE(), WAN),

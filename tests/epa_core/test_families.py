@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, PiflowScheduler
 from family_calls import SEED, closed_form, distilled, painting, planted, stock_call, tiny_of
 from gaussian_oracle import MU
 from tiny_parts import text
@@ -70,7 +70,17 @@ def test_baseline_is_the_stock_call_bit_for_bit(name):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_cut_schedule_on_the_stock_sample_gives_the_stock_latents(name):
     """The sample that the stock call has at a step, handed back as ``latents=`` from there on."""
-    tiny = tiny_of(name)
+    restarted(tiny_of(name))
+
+
+def test_kandinsky6_without_sound_goes_on_from_its_own_sample():
+    """With it, its sound would be drawn anew, and would change the video."""
+    tiny = tiny_of("kandinsky6")
+    silent = replace(tiny.call, options={**tiny.call.options, "sample_audio": False})
+    restarted(replace(tiny, call=silent, restarts=(0, 2)))
+
+
+def restarted(tiny):
     pipeline, family = tiny.pipeline, family_of(tiny.pipeline)
     own, seen = pipeline.scheduler, []
     recorder = exchange(own, WindowedScheduler, Window())
@@ -372,6 +382,13 @@ def test_kandinsky_is_given_the_condition_channels_its_own_call_makes():
     packed = family.pack(tiny.pipeline, family.to_step(clips), clips)
     assert packed.shape == seen[0].shape
     assert torch.equal(packed[..., 4:], seen[0][..., 4:])
+
+
+def test_kandinsky6_distilled_to_few_steps_is_refused():
+    tiny = build("kandinsky6")
+    tiny.pipeline.scheduler = PiflowScheduler()
+    with pytest.raises(UnsupportedError, match="distilled to few steps"):
+        static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
 
 
 def test_ltx2_sees_the_painting_recompressed_as_its_call_does():

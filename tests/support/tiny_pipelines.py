@@ -430,6 +430,8 @@ TINY_OF_CARD = {
     "animatediff-sparsectrl": "sparsectrl",
     "sana-video-480p": "sana",
     "kandinsky5-i2v-pro": "kandinsky5",
+    "kandinsky6-lite": "kandinsky6",
+    "kandinsky6-pro": "kandinsky6",
     "motif-video-2b": "motif",
     "wan2.1-vace-1.3b": "wan_vace",
     "wan2.1-vace-14b": "wan_vace",
