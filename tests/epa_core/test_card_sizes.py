@@ -182,7 +182,8 @@ def test_a_saved_pipeline_is_loaded_by_its_card_and_gives_the_same_video(
     whole = load("float32", **without)
     (expected,) = animate_latents(tiny.pipeline, *entries, tiny.call)
     (found,) = animate_latents(whole, *entries, tiny.call)
-    assert torch.equal(found, expected)
+    # Weights of a file lie in memory as they lie in it, where kernels may round otherwise.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     half = load("bfloat16", **without)
     embeddings = {
         key: value.bfloat16() if torch.is_tensor(value) and value.is_floating_point() else value
@@ -190,4 +191,4 @@ def test_a_saved_pipeline_is_loaded_by_its_card_and_gives_the_same_video(
     }
     (rough,) = animate_latents(half, *entries, replace(tiny.call, options=embeddings))
     assert torch.isfinite(rough).all()
-    assert not torch.equal(rough, expected)
+    assert not torch.allclose(rough, expected, rtol=0, atol=1e-4)

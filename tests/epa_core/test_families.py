@@ -68,6 +68,22 @@ def test_baseline_is_the_stock_call_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_the_painting_changes_the_video(name):
+    """Or a condition that gets lost in the tiny pipeline would prove nothing anywhere else."""
+    tiny = tiny_of(name)
+    steps = replace(BASELINE, num_inference_steps=2)
+    one, other = (
+        animate_latents(
+            tiny.pipeline, [painting(tiny, seed)], ["a"], [SEED], None, None, steps, tiny.call
+        )[0]
+        for seed in (1, 2)
+    )
+    # In the last frame, since it may just be copied into the first.
+    axis = family_of(tiny.pipeline).frame_axis
+    assert not torch.equal(one.select(axis, -1), other.select(axis, -1))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_cut_schedule_on_the_stock_sample_gives_the_stock_latents(name):
     """The sample that the stock call has at a step, handed back as ``latents=`` from there on."""
     restarted(tiny_of(name))

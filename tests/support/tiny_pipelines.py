@@ -333,8 +333,9 @@ def sparsectrl() -> Tiny:
             use_simplified_condition_embedding=True,
         )
     )
-    with torch.no_grad():  # zero-initialised outputs would hide the control net
-        for module in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+    with torch.no_grad():  # zero-initialised ends would hide the control net, and the picture
+        ends = (*control.controlnet_down_blocks, control.controlnet_mid_block)
+        for module in (*ends, control.controlnet_cond_embedding):
             module.weight.copy_(noise(*module.weight.shape) * 0.2)
     pipeline = diffusers.AnimateDiffSparseControlNetPipeline(
         **_motion(motion_adapter=_motion_adapter(), controlnet=control)

@@ -383,6 +383,14 @@ def sana() -> Tiny:
     return Tiny(pipeline, call_of(9, 6.0, **options), Oracle("flow"))
 
 
+def _opened(transformer: Any) -> None:
+    """Random modulations: as they are initialised, no frame would see any other."""
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if name.endswith("modulation.out_layer.weight"):
+                weight.copy_(noise(*weight.shape) * 0.2)
+
+
 def kandinsky5() -> Tiny:
     """Kandinsky 5: channels last, condition channels within ``latents=``."""
     transformer = built(
@@ -400,6 +408,7 @@ def kandinsky5() -> Tiny:
             visual_cond=True,
         )
     )
+    _opened(transformer)
     pipeline = diffusers.Kandinsky5I2VPipeline(
         transformer=transformer,
         vae=hunyuan_vae(),
@@ -437,6 +446,7 @@ def kandinsky6() -> Tiny:
             visual_token_type_num_embeddings=2,
         )
     )
+    _opened(transformer)
     audio_vae = built(
         lambda: diffusers.MMAudioVAE(
             mel_bins=8,
