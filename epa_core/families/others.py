@@ -79,7 +79,8 @@ class _ReadByAProcessor(Family):
 class Kandinsky5(_ReadByAProcessor, CleanFirstFrame):
     """Kandinsky 5: channels last in the call; condition channels come with ``latents=``.
 
-    Its call evens out the first four latent frames at the end, from those that follow.
+    Its call evens out the first four latent frames at the end, from those that follow. No batches:
+    it does that by the mean of all videos, and pads prompts of different lengths without a mask.
     """
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
