@@ -70,7 +70,10 @@ CARDS = (
         fps=24,
         conditioned_on="first frame (clean latent), Qwen and CLIP text",
         family="kandinsky5",
+        schedule=Schedule(first=math.inf, last=6.16, t0=11, t0_kappa=14.2),
         traps=(
+            "Its levels are said here for a shift of 10, the default of its authors' code; its "
+            "scheduler's file, which decides, was not seen.",
             _STILL,
             _ALONE,
             "It evens out its first four latent frames by later ones, so it needs 17 frames.",
@@ -96,7 +99,7 @@ CARDS = (
         summary="Motif-Video image-to-video, 2 B, for 736x1280",
         pipeline_class="diffusers.MotifVideoImage2VideoPipeline",
         weights="Motif-Technologies/Motif-Video-2B",
-        licence="see the model's page",
+        licence="Apache-2.0, as others say of it; see the model's page",
         condition="its terms were not read for this card",
         parts=Memory(denoisers=(3.8,), text=5.0, other=0.3, running=6.0, decoding=11.0),
         area=736 * 1280,
@@ -105,11 +108,14 @@ CARDS = (
         fps=24,
         conditioned_on="first frame (latent and mask channels), vision tokens, T5Gemma text",
         family="motif-video",
+        schedule=Schedule(first=math.inf, last=10.0, t0=14, t0_kappa=13.8),
         saved_as=("MotifVideoPipeline",),
         traps=(
             _ALONE,
             "Guidance is a component (a guider); model.guidance_scale sets its scale.",
-            "Levels shift with size and frames.",
+            "Its levels are said here for a shift of 15, which its page is said to advise; its "
+            "scheduler's file, which decides, was not seen. FlowMatchEulerDiscreteScheduler reads "
+            "shift: where a file says flow_shift instead, nothing is shifted.",
         ),
         **_SHARED,
     ),

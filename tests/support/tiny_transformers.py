@@ -491,7 +491,7 @@ def kandinsky6() -> Tiny:
 
 
 def motif() -> Tiny:
-    """Motif-Video: image latent and mask as channels, a guider, a shift by the number of tokens."""
+    """Motif-Video: image latent and mask as channels, a guider."""
     transformer = built(
         lambda: diffusers.MotifVideoTransformer3DModel(
             in_channels=33,
@@ -505,7 +505,7 @@ def motif() -> Tiny:
         )
     )
     pipeline = diffusers.MotifVideoImage2VideoPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=15.0),
         vae=wan_vae(),
         text_encoder=None,
         tokenizer=None,
