@@ -3,16 +3,17 @@
 from collections.abc import Mapping
 
 _WINDOWS = "it makes the video in windows or chunks, each with noise levels of its own"
-_GUARD = "its call insists on the cosmos_guardrail package, which was not tried, and "
+_GUARD = "it must not run without NVIDIA's guardrail (cosmos_guardrail), which was not at hand "
 
 #: Pipeline class -> the reason, a clause that follows "because".
 REFUSED: Mapping[str, str] = {
     "ChronoEditPipeline": "it edits a picture: of its frames, which are steps of reasoning, two "
     "are kept",
     "ConsisIDPipeline": "it keeps a person's face, not the picture",
-    "Cosmos2VideoToWorldPipeline": _GUARD + "it multiplies latents= by its largest sigma",
-    "Cosmos2_5_PredictBasePipeline": _GUARD + "it computes how frame 0 moves from the noise it "
-    "started with",
+    "Cosmos2VideoToWorldPipeline": _GUARD + "to be tried, and its flow-matching scheduler holds "
+    "noise levels of another kind, up to 80, by which it multiplies latents=",
+    "Cosmos2_5_PredictBasePipeline": _GUARD + "to be tried and would have to judge frames "
+    "that are decoded here; with a stand-in its call can be driven",
     "CosmosVideoToWorldPipeline": "it calls its scheduler twice per step",
     "HeliosPipeline": _WINDOWS,
     "HeliosPyramidPipeline": _WINDOWS,
