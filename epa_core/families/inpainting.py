@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family
 from epa_core.families.stock import NEGATIVE_PROMPT
 
@@ -54,6 +55,16 @@ class EasyAnimate(Family):
     def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """The VAE's factor in time."""
         return int(pipeline.vae_temporal_compression_ratio)
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """Also that the VAE's configuration has what the call reads, which its class leaves out."""
+        super().check(pipeline, call)
+        direct = pipeline.transformer.config.resize_inpaint_mask_directly
+        if direct and "cache_mag_vae" not in pipeline.vae.config:
+            raise UnsupportedError(
+                "the VAE's configuration lacks cache_mag_vae, without which the call of "
+                'EasyAnimateInpaintPipeline fails; add "cache_mag_vae": true to vae/config.json.'
+            )
 
     def arguments(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 
 from epa_core.model_cards.card import Memory, ModelCard, Schedule
 
-_FILLED = "It fills in grey frames under a mask of which the painting is the first, kept frame."
+_FILLED = "It fills in the frames after the painting under a mask; the painting is kept as frame 0."
 _VACE: dict[str, Any] = {
     "pipeline_class": "diffusers.WanVACEPipeline",
     "revision": None,
@@ -66,7 +66,8 @@ CARDS = (
             _FILLED,
             "The painting gets a little noise before the model sees it (noise_aug_strength).",
             "One painting to a call: its pipeline draws that noise from one generator.",
-            "Its call needs cache_mag_vae in the configuration of the VAE, as released there.",
+            "Its call reads cache_mag_vae from vae/config.json, without which it is refused; "
+            "whether the released file has it was not seen.",
         ),
     ),
 )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline, PiflowScheduler
+from diffusers.configuration_utils import FrozenDict
 from family_calls import SEED, closed_form, distilled, painting, planted, stock_call, tiny_of
 from gaussian_oracle import MU
 from tiny_parts import text
@@ -377,6 +378,14 @@ def test_easyanimate_is_given_the_negative_prompt_that_its_call_fails_without():
     assert own["negative_prompt"] == "blur"
     embedded = replace(call, options=text(16, 16, mask=True))
     assert "negative_prompt" not in family.arguments([picture(1)], ["a"], embedded)
+
+
+def test_easyanimate_without_what_its_call_reads_of_the_vae_is_refused():
+    tiny = build("easyanimate")
+    config = {name: kept for name, kept in tiny.pipeline.vae.config.items() if "cache" not in name}
+    tiny.pipeline.vae._internal_dict = FrozenDict(config)
+    with pytest.raises(UnsupportedError, match='add "cache_mag_vae": true'):
+        static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
 
 
 @pytest.mark.parametrize("name", ["wan_vace", "easyanimate"])

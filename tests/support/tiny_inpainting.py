@@ -65,7 +65,7 @@ def easyanimate() -> Tiny:
             spatial_group_norm=False,
         )
     )
-    vae.register_to_config(cache_mag_vae=True)  # the released file has it, the class does not
+    vae.register_to_config(cache_mag_vae=True)  # read by its call, set by no default
     pipeline = diffusers.EasyAnimateInpaintPipeline(
         vae=vae,
         text_encoder=None,
