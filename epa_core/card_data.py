@@ -1,6 +1,15 @@
 """The models that a run may name (``cards`` is the way to them); one module per kind."""
 
-from epa_core.model_cards import cogvideox, hunyuan, ltx, others, paper, unets, wan
+from epa_core.model_cards import (
+    cogvideox,
+    hunyuan,
+    inpainting,
+    ltx,
+    others,
+    paper,
+    unets,
+    wan,
+)
 from epa_core.model_cards.card import ModelCard
 
 __all__ = ["MODELS", "PREVIEW_VERSION", "ModelCard"]
@@ -21,4 +30,5 @@ MODELS: dict[str, ModelCard] = _by_name(
     *hunyuan.CARDS,
     *unets.CARDS,
     *others.CARDS,
+    *inpainting.CARDS,
 )

@@ -11,8 +11,8 @@ eps_theta is the guided prediction. VSDS runs as a *scheduler* in the pipeline's
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from torch import Tensor
@@ -35,12 +35,16 @@ _MAX_EPSILON_KAPPA = 1000.0
 class VSDSState:
     """All that a path needs to go on: ``z`` after ``update`` updates, and its noise ``eps``.
 
-    Both float32, in the layout the pipeline hands to its scheduler.
+    Both float32, in the layout the pipeline hands to its scheduler. ``beside`` is what the call has
+    stepped beside the video by then (the sound of LTX-2), ``complete`` whether that is all: not
+    where a solver that remembers its steps, or draws noise, steps it.
     """
 
     z: Tensor
     eps: Tensor
     update: int = 0
+    beside: Tensor | None = None
+    complete: bool = True
 
 
 def alphas(
@@ -126,13 +130,22 @@ def noised(z: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
 
 @dataclass
 class _Run:
-    """What a VSDS scheduler carries through one pipeline call."""
+    """What a VSDS scheduler carries through one pipeline call.
+
+    ``done`` counts updates, from -1 where one step is spent to bring ``beside`` back.
+    """
 
     state: VSDSState
     schedule: Sequence[NoiseLevel]
     alphas: Sequence[float]
     on_update: Callable[[VSDSState], None] | None
     done: int = 0
+    beside: Tensor | None = None
+
+    def report(self) -> None:
+        """Show the state to whoever keeps it."""
+        if self.on_update is not None:
+            self.on_update(self.state)
 
 
 class VSDSScheduler(SteppingScheduler):
@@ -148,21 +161,27 @@ class VSDSScheduler(SteppingScheduler):
                 f"the pipeline steps samples of shape {tuple(sample.shape)}, but its family "
                 f"promises {tuple(state.z.shape)}; register a family that fits."
             )
-        eps = state.eps.to(sample.device)
-        z = vsds(
-            prediction_type(self),
-            output.float(),
-            state.z.to(sample.device),
-            eps,
-            run.schedule[run.done],
-            run.alphas[run.done],
-        )
-        run.state = VSDSState(z, eps, state.update + 1)
+        z, eps = state.z.to(sample.device), state.eps.to(sample.device)
+        if run.done >= 0:
+            level, alpha = run.schedule[run.done], run.alphas[run.done]
+            z = vsds(prediction_type(self), output.float(), z, eps, level, alpha)
+            run.state = VSDSState(z, eps, state.update + 1)
+            if not self.epa_copied:
+                run.report()
         run.done += 1
-        if run.on_update is not None:
-            run.on_update(run.state)
         done = run.done == len(run.schedule)
         return z if done else noised(z, eps, run.schedule[run.done])
+
+    def epa_beside(self, copied: Any, sample: Tensor) -> Tensor:
+        """Keep what is stepped beside the video, or bring back what was kept of it."""
+        run = self.epa_run
+        if run.beside is not None:
+            kept, run.beside = run.beside.to(sample), None
+            return kept
+        recalls = hasattr(copied, "model_outputs") or copied.config.get("stochastic_sampling")
+        run.state = replace(run.state, beside=sample, complete=not recalls)
+        run.report()
+        return sample
 
 
 def distill(
@@ -180,16 +199,20 @@ def distill(
     ``call(x)`` runs ``pipeline`` from the noised sample x. ``schedule`` holds the planned level of
     each update and ``step_sizes`` its alpha; both cover updates already done. ``kappas`` are the
     matched levels (None: the first entries of the native schedule). ``on_update`` sees each new
-    state; handing one back later continues bit for bit.
+    state; handing one back later continues bit for bit, if it is complete.
     """
     first, last = state.update, len(step_sizes)
     if first >= last:
         return state
-    window = Window(first, last, kappas and kappas[first:last], schedule[first:last])
-    run = _Run(state, schedule[first:last], step_sizes[first:last], on_update)
+    # What is stepped beside the video has no argument that would take it bit for bit. So the step
+    # before is made once more, and what it arrives at exchanged for what was kept.
+    start = first if state.beside is None else first - 1
+    window = Window(start, last, kappas and kappas[start:last], schedule[start:last])
+    run = _Run(state, schedule[first:last], step_sizes[first:last], on_update, start - first)
+    run.beside = state.beside
     scheduler = exchange(pipeline.scheduler, VSDSScheduler, window, epa_run=run)
     with using(pipeline, scheduler):
-        call(noised(state.z, state.eps, schedule[first]))
+        call(noised(state.z, state.eps, schedule[start]))
     if run.done != last - first:
         raise UnsupportedError(
             f"{type(pipeline).__name__} made {run.done} of {last - first} scheduler steps; "

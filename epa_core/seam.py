@@ -77,22 +77,35 @@ class WindowedScheduler:
 
 
 class SteppingScheduler(WindowedScheduler):
-    """Mixin: ``epa_step`` in place of the scheduler's own ``step``."""
+    """Mixin: ``epa_step`` in place of the scheduler's own ``step``.
+
+    ``epa_copied``: the pipeline has made a copy to step something else (LTX-2 does, for its sound).
+    """
+
+    epa_copied = False
 
     def epa_step(self, output: Tensor, sample: Tensor) -> Tensor:
         """The next sample, from the guided network output at ``sample`` (shapes alike)."""
         raise NotImplementedError
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """The stock scheduler on the same window: pipelines copy theirs to step something else.
+    def epa_beside(self, copied: Any, sample: Tensor) -> Tensor:
+        """What the copy arrives at, where its own stock ``step`` arrived at ``sample``."""
+        return sample
 
-        LTX-2 does, for its sound.
-        """
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """The stock scheduler on the same window, which tells this one what it steps."""
         base: Any = type(self).__bases__[1]
         kept = {name: value for name, value in vars(self).items() if not name.startswith("epa_")}
         stock = base.__new__(base)
         stock.__dict__.update(copy.deepcopy(kept, memo))
-        return exchange(stock, WindowedScheduler, self.epa_window)
+        self.epa_copied = True
+        return exchange(stock, _CopiedScheduler, self.epa_window, epa_owner=self)
+
+
+class _CopiedScheduler(WindowedScheduler):
+    """Mixin: stock stepping of what the ``SteppingScheduler`` was copied for."""
+
+    epa_owner: SteppingScheduler
 
 
 @dataclass
@@ -115,6 +128,20 @@ def _step_in_place_of(base: type) -> Callable[..., Any]:
         if given.get("return_dict", True):
             return _StepOutput(following, following)
         return following, following
+
+    return step
+
+
+def _step_beside(base: type) -> Callable[..., Any]:
+    """The ``step`` of ``base``, its answer shown to the scheduler it was copied from."""
+
+    @functools.wraps(base.step)  # type: ignore[attr-defined] # a scheduler class
+    def step(self: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = base.step(self, *args, **kwargs)  # type: ignore[attr-defined] # a scheduler class
+        if isinstance(answer, tuple):
+            return self.epa_owner.epa_beside(self, answer[0]), *answer[1:]
+        answer.prev_sample = self.epa_owner.epa_beside(self, answer.prev_sample)
+        return answer
 
     return step
 
@@ -143,6 +170,8 @@ def exchange(
     members: dict[str, Any] = {"set_timesteps": set_timesteps}
     if issubclass(mixin, SteppingScheduler):
         members["step"] = _step_in_place_of(base)
+    elif issubclass(mixin, _CopiedScheduler):
+        members["step"] = _step_beside(base)
     exchanged = copy.deepcopy(scheduler)
     exchanged.__class__ = type(mixin.__name__ + base.__name__, (mixin, base), members)
     for name, value in {"epa_window": window, **state}.items():

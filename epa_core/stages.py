@@ -68,8 +68,8 @@ def distill_latents(
     ``extras`` are each entry's own arguments of the pipeline's call (``Family.per_painting``).
     Entries go through one call together where the family batches. ``on_update`` gets the index of
     a call's first entry and its state after each update; handed back as ``resume`` under that
-    index, with the same entries, the run goes on from there bit for bit (or, for a family that
-    cannot, from the start, with the same result; not with a step cache in this stage, which would
+    index, with the same entries, the run goes on from there bit for bit (or, where a state is not
+    complete, from the start, with the same result; not with a step cache in this stage, which would
     start empty: UnsupportedError).
     """
     if not images:
@@ -121,7 +121,7 @@ def _distil_together(
     on_update: Callable[[VSDSState], None] | None,
 ) -> list[Tensor]:
     static = torch.stack(static_latents(runner.pipeline, batch.images, runner.call))
-    if state is None or not runner.family.resumes:
+    if state is None or not state.complete:
         eps = runner.noise(static, batch.seeds, "vsds")
         state = VSDSState(runner.family.to_step(static), eps)
     state = distill(

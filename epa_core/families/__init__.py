@@ -8,8 +8,9 @@ from epa_core.families.base import CallSettings, Family
 from epa_core.families.cinemo import Cinemo
 from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanSkyreels, HunyuanVideo, HunyuanVideo15
+from epa_core.families.inpainting import EasyAnimate, WanVACE
 from epa_core.families.ltx import LTX, LTX2
-from epa_core.families.others import Kandinsky5, MotifVideo, SanaVideo
+from epa_core.families.others import Kandinsky5, Kandinsky6, MotifVideo, SanaVideo
 from epa_core.families.stock import (
     AnimateDiff,
     CogVideoX,
@@ -40,8 +41,11 @@ _FAMILIES: dict[str, Family] = {
     "HunyuanVideo15ImageToVideoPipeline": HunyuanVideo15(),
     "HunyuanSkyreelsImageToVideoPipeline": HunyuanSkyreels(),
     "SkyReelsV2ImageToVideoPipeline": SkyReels(),
+    "WanVACEPipeline": WanVACE(),
+    "EasyAnimateInpaintPipeline": EasyAnimate(),
     "SanaImageToVideoPipeline": SanaVideo(),
     "Kandinsky5I2VPipeline": Kandinsky5(),
+    "Kandinsky6TI2VAPipeline": Kandinsky6(),
     "MotifVideoImage2VideoPipeline": MotifVideo(),
     "StableVideoDiffusionPipeline": StableVideoDiffusion(),
     "I2VGenXLPipeline": I2VGenXL(),

@@ -96,9 +96,6 @@ class Family:
     takes_prompt = True
     #: Further arguments that may differ from painting to painting, with what stands for "none".
     per_painting: Mapping[str, Any] = MappingProxyType({})
-    #: A distillation can go on in its middle; False: what is stepped beside the video is not kept,
-    #: so it starts anew, with the same result.
-    resumes = True
     image_argument = "image"
     frames_argument = "num_frames"
     guidance_argument = "guidance_scale"

@@ -33,16 +33,23 @@ class TrueGuidance(Family):
         call: CallSettings,
         extras: Sequence[Mapping[str, Any]] = (),
     ) -> dict[str, Any]:
-        """With an empty negative prompt where guidance is asked for and there is none."""
+        """With an empty negative prompt where guidance is asked for and there is none.
+
+        One for each painting: the call would not repeat it.
+        """
         given = super().arguments(images, prompts, call, extras)
         asked = (given.get("true_cfg_scale") or 1) > 1
         if asked and given.get("negative_prompt_embeds") is None:
             given.setdefault("negative_prompt", "")
+        if len(images) > 1 and isinstance(given.get("negative_prompt"), str):
+            given["negative_prompt"] = [given["negative_prompt"]] * len(images)
         return given
 
 
 class HunyuanSkyreels(TrueGuidance):
-    """SkyReels-V1: image latents as further channels, sampled from the call's generator."""
+    """SkyReels-V1: image latents as further channels, sampled from the call's generators."""
+
+    batches = True
 
 
 class HunyuanVideo(TrueGuidance):
@@ -50,7 +57,8 @@ class HunyuanVideo(TrueGuidance):
 
     The call mixes a thousandth of the painting into ``latents=``, which is taken out beforehand;
     of its result it returns neither the first latent frame nor the first four frames of video. No
-    batches: the unguided half of the call sees one black picture, however many there are.
+    batches: the unguided half of the call sees one black picture, however many there are, and a
+    prompt that is cut is expected to be alone.
     """
 
     def variant(self, pipeline: "DiffusionPipeline") -> Family:

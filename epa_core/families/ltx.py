@@ -1,6 +1,6 @@
 """LTX-Video and LTX-2: packed tokens and a clean first frame."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -73,12 +73,9 @@ class LTX(Family):
 class LTX2(LTX):
     """LTX-2 and 2.5, whose sound is stepped beside the video and left alone.
 
-    No batches: its call takes one picture. Latents go in and come out without normalisation, and
-    with ``latents=`` it does not look at the picture: frame 0 brings the condition.
+    Latents go in and come out without normalisation, and with ``latents=`` it does not look at the
+    picture: frame 0 brings the condition.
     """
-
-    batches = False
-    resumes = False
 
     def num_frames(self, pipeline: "DiffusionPipeline") -> int:
         """121; the call would ask a duration head, if there is one."""
@@ -88,15 +85,21 @@ class LTX2(LTX):
         self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
     ) -> Tensor:
         """Recompressed as the pipeline does, which was trained on frames of videos."""
-        from diffusers.pipelines.ltx2 import utils
-
-        crf = call.options.get("image_crf")
-        if crf is None:
-            crf = utils.resolve_default_image_crf(pipeline.text_encoder)
-        if crf:
-            pixels = np.array(image.convert("RGB"))
-            image = Image.fromarray(utils.apply_image_conditioning_crf(pixels, crf))
+        image = _recompressed(pipeline, image, call.options.get("image_crf"))
         return super().pixels(pipeline, image, call)
+
+    def prepared(self, pipeline: "DiffusionPipeline", given: dict[str, Any]) -> dict[str, Any]:
+        """Several pictures recompressed beforehand: the call does that to one alone."""
+        images = given["image"]
+        if not isinstance(images, list) or given.get("latents") is not None:
+            return given
+        size, processor = (
+            {name: given[name] for name in ("height", "width")},
+            pipeline.video_processor,
+        )
+        seen = [_recompressed(pipeline, image, given.get("image_crf")) for image in images]
+        pixels = torch.cat([processor.preprocess(image, **size) for image in seen])
+        return given | {"image": processor.denormalize(pixels), "image_crf": 0}
 
     def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
         """[B, C, F, h, w], which the call normalises and packs itself."""
@@ -108,3 +111,17 @@ class LTX2(LTX):
     def unpack(self, pipeline: "DiffusionPipeline", latents: Tensor, call: CallSettings) -> Tensor:
         """Normalised again."""
         return normalise(pipeline.vae, latents)
+
+
+def _recompressed(
+    pipeline: "DiffusionPipeline", image: Image.Image, crf: int | None
+) -> Image.Image:
+    """``image`` through H.264 at that quality (None: the model's own, 0: left alone)."""
+    from diffusers.pipelines.ltx2 import utils
+
+    if crf is None:
+        crf = utils.resolve_default_image_crf(pipeline.text_encoder)
+    if not crf:
+        return image
+    pixels = np.array(image.convert("RGB"))
+    return Image.fromarray(utils.apply_image_conditioning_crf(pixels, crf))

@@ -1,4 +1,4 @@
-"""Further diffusion transformers of diffusers: SANA-Video, Kandinsky 5, Motif-Video."""
+"""Further diffusion transformers of diffusers: SANA-Video, Kandinsky 5 and 6, Motif-Video."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -64,10 +64,23 @@ class SanaVideo(CleanFirstFrame):
         return given | {"use_resolution_binning": False}
 
 
-class Kandinsky5(CleanFirstFrame):
+class _ReadByAProcessor(Family):
+    """The tokenizer lies within a processor of text and pictures."""
+
+    def unread(self, pipeline: "DiffusionPipeline", prompt: str) -> str:
+        """As usual, by that tokenizer."""
+        if pipeline.tokenizer is None:
+            return ""
+        from epa_core.text import cut_off
+
+        return cut_off(pipeline.tokenizer.tokenizer, prompt, self.prompt_tokens(pipeline))
+
+
+class Kandinsky5(_ReadByAProcessor, CleanFirstFrame):
     """Kandinsky 5: channels last in the call; condition channels come with ``latents=``.
 
-    Its call evens out the first four latent frames at the end, from those that follow.
+    Its call evens out the first four latent frames at the end, from those that follow. No batches:
+    it does that by the mean of all videos, and pads prompts of different lengths without a mask.
     """
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
@@ -105,11 +118,37 @@ class Kandinsky5(CleanFirstFrame):
         """Channels second."""
         return latents.movedim(-1, 1)
 
-    def unread(self, pipeline: "DiffusionPipeline", prompt: str) -> str:
-        """By the tokenizer within its processor of text and pictures."""
-        processor = pipeline.tokenizer
-        if processor is None:
-            return ""
-        from epa_core.text import cut_off
 
-        return cut_off(processor.tokenizer, prompt, self.prompt_tokens(pipeline))
+class Kandinsky6(_ReadByAProcessor):
+    """Kandinsky 6, whose sound is stepped beside the video; ``sample_audio`` False leaves it out.
+
+    What is stepped has channels last and one frame more at its end: the clean painting, which the
+    call puts there anew before each evaluation.
+    """
+
+    batches = True
+    per_painting = NEGATIVE_PROMPT
+
+    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
+        """Also that the network predicts one velocity, not a policy of several."""
+        super().check(pipeline, call)
+        if any(base.__name__ == "PiflowScheduler" for base in type(pipeline.scheduler).__mro__):
+            raise UnsupportedError(
+                "this Kandinsky 6 is distilled to few steps (PiflowScheduler), each of which "
+                "predicts several at once; take the weights that are not distilled."
+            )
+
+    def pixels(
+        self, pipeline: "DiffusionPipeline", image: Image.Image, call: CallSettings
+    ) -> Tensor:
+        """Centre-cropped, as the pipeline does."""
+        size = {"height": call.height, "width": call.width}
+        return pipeline.video_processor.preprocess(image, **size, resize_mode="crop")
+
+    def to_step(self, clips: Tensor) -> Tensor:
+        """Channels last, the first frame once more at the end."""
+        return torch.cat([clips, clips[:, :, :1]], dim=2).movedim(1, -1)
+
+    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
+        """Channels second, without the last frame."""
+        return x.movedim(-1, 1)[:, :, :-1]

@@ -109,6 +109,7 @@ class StableVideoDiffusion(UNetVideo):
 class AnimateDiff(UNetVideo):
     """Stable Diffusion with a motion module."""
 
+    batches = True
     per_painting = NEGATIVE_PROMPT
 
     def area(self, pipeline: "DiffusionPipeline") -> int:
@@ -123,8 +124,12 @@ class AnimateDiff(UNetVideo):
 
 
 class SparseControl(AnimateDiff):
-    """AnimateDiff with SparseCtrl, which takes the painting as its one conditioning frame."""
+    """AnimateDiff with SparseCtrl, which takes the painting as its one conditioning frame.
 
+    No batches: several pictures are conditioning frames of one video.
+    """
+
+    batches = False
     image_argument = "conditioning_frames"
 
     def arguments(

@@ -63,7 +63,7 @@ CARDS = (
         levers=Takes(attention=True, compile_blocks=True, step_caches=("taylorseer",)),
         traps=(
             "It sees the painting recompressed as H.264 (image_crf), as it was trained.",
-            "Its sound is made and thrown away; a distillation cut off in its middle starts anew.",
+            "Its sound is made and thrown away.",
             "The first latent frame stays the painting: motion starts after it.",
             "Levels shift with size and frames, and end at a noise of 0.1.",
         ),

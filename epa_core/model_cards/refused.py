@@ -2,24 +2,22 @@
 
 from collections.abc import Mapping
 
-_VIDEO_IN = "it takes a video and a mask of what to repaint, not a picture"
 _WINDOWS = "it makes the video in windows or chunks, each with noise levels of its own"
-_GUARD = "its call insists on the cosmos_guardrail package, which was not tried, and "
+_GUARD = "it must not run without NVIDIA's guardrail (cosmos_guardrail), which was not at hand "
 
 #: Pipeline class -> the reason, a clause that follows "because".
 REFUSED: Mapping[str, str] = {
     "ChronoEditPipeline": "it edits a picture: of its frames, which are steps of reasoning, two "
     "are kept",
     "ConsisIDPipeline": "it keeps a person's face, not the picture",
-    "Cosmos2VideoToWorldPipeline": _GUARD + "it multiplies latents= by its largest sigma",
-    "Cosmos2_5_PredictBasePipeline": _GUARD + "it computes how frame 0 moves from the noise it "
-    "started with",
+    "Cosmos2VideoToWorldPipeline": _GUARD + "to be tried, and its flow-matching scheduler holds "
+    "noise levels of another kind, up to 80, by which it multiplies latents=",
+    "Cosmos2_5_PredictBasePipeline": _GUARD + "to be tried and would have to judge frames "
+    "that are decoded here; with a stand-in its call can be driven",
     "CosmosVideoToWorldPipeline": "it calls its scheduler twice per step",
-    "EasyAnimateInpaintPipeline": _VIDEO_IN,
     "HeliosPipeline": _WINDOWS,
     "HeliosPyramidPipeline": _WINDOWS,
     "HunyuanVideoFramepackPipeline": "it takes no latents= to start from",
-    "Kandinsky6TI2VAPipeline": "it makes sound from the same latents, and was not tried",
     "LTXConditionPipeline": "it gives every token a noise level of its own; take "
     "LTXImageToVideoPipeline, which loads the same weights",
     "LTX2ConditionPipeline": "it gives every token a noise level of its own; take "
@@ -29,5 +27,4 @@ REFUSED: Mapping[str, str] = {
     "SkyReelsV2DiffusionForcingImageToVideoPipeline": "it has one scheduler per frame; take "
     "SkyReelsV2ImageToVideoPipeline",
     "WanAnimatePipeline": "it takes a video of the motion",
-    "WanVACEPipeline": _VIDEO_IN,
 }

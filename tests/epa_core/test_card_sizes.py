@@ -26,8 +26,9 @@ from epa_core.families.animate_anything import AnimateAnything
 from epa_core.families.cinemo import Cinemo
 from epa_core.families.consisti2v import ConsistI2V
 from epa_core.families.hunyuan import HunyuanVideo, HunyuanVideo15
+from epa_core.families.inpainting import EasyAnimate, WanVACE
 from epa_core.families.ltx import LTX, LTX2
-from epa_core.families.others import Kandinsky5, MotifVideo, SanaVideo
+from epa_core.families.others import Kandinsky5, Kandinsky6, MotifVideo, SanaVideo
 from epa_core.families.stock import (
     CogVideoX,
     SkyReels,
@@ -78,7 +79,12 @@ RELEASED: dict[str, tuple[Family, SimpleNamespace]] = {
     "skyreels-v2-i2v-720p": (SkyReels(), WAN),
     "sana-video-480p": (SanaVideo(), transformer(8, (1, 2, 2))),
     "kandinsky5-i2v-pro": (Kandinsky5(), transformer(8, (1, 2, 2))),
+    "kandinsky6-lite": (Kandinsky6(), transformer(8, (1, 2, 2))),
+    "kandinsky6-pro": (Kandinsky6(), transformer(8, (1, 2, 2))),
     "motif-video-2b": (MotifVideo(), transformer(8, 2)),
+    "wan2.1-vace-1.3b": (WanVACE(), WAN),
+    "wan2.1-vace-14b": (WanVACE(), WAN),
+    "easyanimate5.1-12b-inp": (EasyAnimate(), transformer(8, 2)),
     "consisti2v": (ConsistI2V(), UNET),
     "cinemo": (Cinemo(), UNET),
 }
@@ -202,7 +208,8 @@ def test_a_saved_pipeline_is_loaded_by_its_card_and_gives_the_same_video(
     whole = load("float32", **without)
     (expected,) = animate_latents(tiny.pipeline, *entries, tiny.call)
     (found,) = animate_latents(whole, *entries, tiny.call)
-    assert torch.equal(found, expected)
+    # Weights of a file lie in memory as they lie in it, where kernels may round otherwise.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     half = load("bfloat16", **without)
     embeddings = {
         key: value.bfloat16() if torch.is_tensor(value) and value.is_floating_point() else value
@@ -210,4 +217,4 @@ def test_a_saved_pipeline_is_loaded_by_its_card_and_gives_the_same_video(
     }
     (rough,) = animate_latents(half, *entries, replace(tiny.call, options=embeddings))
     assert torch.isfinite(rough).all()
-    assert not torch.equal(rough, expected)
+    assert not torch.allclose(rough, expected, rtol=0, atol=1e-4)

@@ -10,9 +10,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, PiflowScheduler
+from diffusers.configuration_utils import FrozenDict
 from family_calls import SEED, closed_form, distilled, painting, planted, stock_call, tiny_of
 from gaussian_oracle import MU
+from tiny_parts import text
 from tiny_pipelines import BUILDERS, build, cogvideox, picture
 
 from epa_core.awakening import (
@@ -68,9 +70,35 @@ def test_baseline_is_the_stock_call_bit_for_bit(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_the_painting_changes_the_video(name):
+    """Or a condition that gets lost in the tiny pipeline would prove nothing anywhere else."""
+    tiny = tiny_of(name)
+    steps = replace(BASELINE, num_inference_steps=2)
+    one, other = (
+        animate_latents(
+            tiny.pipeline, [painting(tiny, seed)], ["a"], [SEED], None, None, steps, tiny.call
+        )[0]
+        for seed in (1, 2)
+    )
+    # In the last frame, since it may just be copied into the first.
+    axis = family_of(tiny.pipeline).frame_axis
+    assert not torch.equal(one.select(axis, -1), other.select(axis, -1))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_cut_schedule_on_the_stock_sample_gives_the_stock_latents(name):
     """The sample that the stock call has at a step, handed back as ``latents=`` from there on."""
-    tiny = tiny_of(name)
+    restarted(tiny_of(name))
+
+
+def test_kandinsky6_without_sound_goes_on_from_its_own_sample():
+    """With it, its sound would be drawn anew, and would change the video."""
+    tiny = tiny_of("kandinsky6")
+    silent = replace(tiny.call, options={**tiny.call.options, "sample_audio": False})
+    restarted(replace(tiny, call=silent, restarts=(0, 2)))
+
+
+def restarted(tiny):
     pipeline, family = tiny.pipeline, family_of(tiny.pipeline)
     own, seen = pipeline.scheduler, []
     recorder = exchange(own, WindowedScheduler, Window())
@@ -122,9 +150,27 @@ def test_a_planted_gaussian_is_distilled_as_its_closed_form_says(name, levels_):
 def test_resumed_midway_gives_the_same_bits(name, levels_):
     tiny = tiny_of(name)
     settings = EPASettings(num_inference_steps=20, p=0.15, levels=levels_)  # 4 updates
-    states = []
+    states, again = [], []
     whole = distilled(tiny, settings, on_update=lambda first, state: states.append(state))
-    assert torch.equal(whole, distilled(tiny, settings, resume={0: states[1]}))
+    resumed = distilled(
+        tiny, settings, resume={0: states[1]}, on_update=lambda first, state: again.append(state)
+    )
+    assert torch.equal(whole, resumed)
+    assert [state.update for state in states] == [1, 2, 3, 4]
+    assert [state.update for state in again] == [3, 4]  # nothing done twice
+
+
+def test_what_draws_noise_beside_the_video_is_distilled_anew_with_the_same_bits():
+    """LTX-2's sound by a scheduler that is random: no state of it could be gone on from."""
+    tiny, states, again = build("ltx2"), [], []
+    tiny.pipeline.scheduler.register_to_config(stochastic_sampling=True)
+    settings = EPASettings(num_inference_steps=20, p=0.1)
+    whole = distilled(tiny, settings, on_update=lambda first, state: states.append(state))
+    resumed = distilled(
+        tiny, settings, resume={0: states[0]}, on_update=lambda first, state: again.append(state)
+    )
+    assert torch.equal(whole, resumed)
+    assert len(again) == len(states) > 1
 
 
 # -- what the proxy does
@@ -167,11 +213,24 @@ def test_a_batch_of_two_is_two_singles(name):
         same(name, finished[i], final)
 
 
-def same(name, one, other):
+@pytest.mark.parametrize("name", BATCHING)
+def test_a_batch_by_the_stock_call_is_two_singles(name):
+    tiny = tiny_of(name)
+    images, prompts, seeds = [painting(tiny, 1), painting(tiny, 2)], ["water", "smoke"], [1, 2]
+    steps = EPASettings("baseline", num_inference_steps=2)
+    run = functools.partial(animate_latents, tiny.pipeline, real=None, proxy=None, settings=steps)
+    together = run(images, prompts, seeds, call=tiny.call)
+    for i in (0, 1):
+        (alone,) = run([images[i]], [prompts[i]], [seeds[i]], call=tiny.call)
+        # SVD starts at a noise of 700, whose rounding shows.
+        same(name, together[i], alone, atol=5e-4 if name == "svd" else 1e-4)
+
+
+def same(name, one, other, atol=1e-4):
     if name == "preview":  # elementwise throughout, so nothing is rounded differently
         assert torch.equal(one, other)
     else:
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=atol)
 
 
 # -- latents and frames
@@ -306,6 +365,40 @@ def test_true_guidance_has_a_negative_prompt_without_which_it_would_be_off():
     asked = family.arguments([picture(1)], ["a"], CallSettings(32, 32, 9, 6.0))
     assert (asked["true_cfg_scale"], asked["negative_prompt"]) == (6.0, "")
     assert "negative_prompt" not in family.arguments([picture(1)], ["a"], CallSettings(32, 32, 9))
+    two = ([picture(1), picture(2)], ["a", "b"])
+    assert family.arguments(*two, CallSettings(32, 32, 9, 6.0))["negative_prompt"] == ["", ""]
+    said = CallSettings(32, 32, 9, 6.0, {"negative_prompt": "blur"})
+    assert family.arguments(*two, said)["negative_prompt"] == ["blur", "blur"]
+
+
+def test_easyanimate_is_given_the_negative_prompt_that_its_call_fails_without():
+    family = family_of(tiny_of("easyanimate").pipeline)
+    call = CallSettings(32, 32, 9)
+    assert family.arguments([picture(1)], ["a"], call)["negative_prompt"] == ""
+    own = family.arguments([picture(1)], ["a"], call, [{"negative_prompt": "blur"}])
+    assert own["negative_prompt"] == "blur"
+    embedded = replace(call, options=text(16, 16, mask=True))
+    assert "negative_prompt" not in family.arguments([picture(1)], ["a"], embedded)
+
+
+def test_easyanimate_without_what_its_call_reads_of_the_vae_is_refused():
+    tiny = build("easyanimate")
+    config = {name: kept for name, kept in tiny.pipeline.vae.config.items() if "cache" not in name}
+    tiny.pipeline.vae._internal_dict = FrozenDict(config)
+    with pytest.raises(UnsupportedError, match='add "cache_mag_vae": true'):
+        static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
+
+
+@pytest.mark.parametrize("name", ["wan_vace", "easyanimate"])
+def test_only_the_first_frame_of_the_given_video_is_kept(name):
+    tiny = tiny_of(name)
+    given = family_of(tiny.pipeline).arguments([painting(tiny)], ["a"], tiny.call)
+    mask = given.get("mask_video")
+    if mask is None:
+        mask = torch.stack([torch.tensor(np.asarray(frame)) for frame in given["mask"]])[None, None]
+    assert mask.shape[2] == tiny.call.num_frames
+    assert not mask[:, :, 0].any()
+    assert (mask[:, :, 1:] == 255).all()
 
 
 def test_few_step_weights_and_too_short_videos_are_refused():
@@ -332,6 +425,13 @@ def test_kandinsky_is_given_the_condition_channels_its_own_call_makes():
     packed = family.pack(tiny.pipeline, family.to_step(clips), clips)
     assert packed.shape == seen[0].shape
     assert torch.equal(packed[..., 4:], seen[0][..., 4:])
+
+
+def test_kandinsky6_distilled_to_few_steps_is_refused():
+    tiny = build("kandinsky6")
+    tiny.pipeline.scheduler = PiflowScheduler()
+    with pytest.raises(UnsupportedError, match="distilled to few steps"):
+        static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
 
 
 def test_ltx2_sees_the_painting_recompressed_as_its_call_does():

@@ -22,9 +22,8 @@ def scheduled(card: ModelCard) -> Any:
     """The scheduler after what the pipeline's call does to it at the card's size."""
     scheduler = tiny_of(TINY_OF_CARD[card.name]).pipeline.scheduler
     scheduler = type(scheduler).from_config(scheduler.config)
-    if card.family in ("ltx", "ltx-2", "motif-video"):
-        side, frames = {"motif-video": (16, 4)}.get(card.family, (32, 8))
-        tokens = card.area // side**2 * ((card.num_frames - 1) // frames + 1)
+    if card.family in ("ltx", "ltx-2"):
+        tokens = card.area // 32**2 * ((card.num_frames - 1) // 8 + 1)
         config = scheduler.config
         slope = (config.max_shift - config.base_shift) / (
             config.max_image_seq_len - config.base_image_seq_len
@@ -36,6 +35,10 @@ def scheduled(card: ModelCard) -> Any:
             scheduler.register_to_config(shift=5.0)
             scheduler.set_shift(5.0)
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 0.0, STEPS + 1)[:-1])
+    elif card.family == "motif-video":
+        scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / STEPS, STEPS))
+    elif card.family == "easyanimate":
+        scheduler.set_timesteps(STEPS, mu=1)
     else:
         scheduler.set_timesteps(STEPS)
     return scheduler
@@ -99,6 +102,8 @@ def test_sizes_on_cards_are_those_counted_on_the_released_configurations() -> No
         "ltx-video": 1.92,
         "ltx-2": 18.88,
         "hunyuanvideo-i2v": 12.81,
+        "wan2.1-vace-14b": 17.34,
+        "easyanimate5.1-12b-inp": 11.80,
         "hunyuanvideo1.5-i2v-480p": 8.33,
     }
     for name, billions in counted.items():

@@ -32,6 +32,8 @@ WORKS_ON = [
     *[("cogvideox", name) for name in CACHES],
     ("wan21", "first-block"),
     ("ltx", "taylorseer"),
+    ("wan_vace", "first-block"),
+    ("kandinsky6", "taylorseer"),
     *[
         pytest.param(name, cache, marks=pytest.mark.slow)
         for name, cache in (

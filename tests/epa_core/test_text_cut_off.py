@@ -1,5 +1,6 @@
 """What a text encoder leaves out of a prompt, told in the prompt's own characters."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ from tiny_proxies import clip_tokenizer
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerFast
 
+from epa_core.families.inpainting import EasyAnimate
 from epa_core.text import cut_off
 
 
@@ -124,3 +126,16 @@ def test_long_prompts_are_cut_without_a_warning(
     assert cut_off(clip, "boats " * 500)
     assert not caplog.records
     assert not recwarn.list
+
+
+def test_a_chat_around_the_prompt_takes_room() -> None:
+    tokenizer = words(10**30)
+    tokenizer.chat_template = (
+        "{% for message in messages %}word1 word2 {{ message.content[0].text }} word3{% endfor %}"
+    )
+    pipeline = SimpleNamespace(tokenizer=tokenizer)
+    limit = EasyAnimate().prompt_tokens(pipeline)  # type: ignore[arg-type] # the part that is read
+    assert limit == 256 - len(tokenizer("word1 word2 ", add_special_tokens=False)["input_ids"])
+    said = EasyAnimate().unread(pipeline, "word4 " * 250 + "word5 " * 10)  # type: ignore[arg-type]
+    assert said
+    assert set(said.split()) == {"word5"}

@@ -5,7 +5,9 @@ import inspect
 from typing import Any
 
 import torch
+from diffusers.pipelines.easyanimate.pipeline_easyanimate_inpaint import get_image_to_video_latent
 from gaussian_oracle import plant, predicted
+from PIL import Image
 from tiny_pipelines import Tiny, build, picture
 from torch import Tensor
 
@@ -38,6 +40,23 @@ def painting(tiny: Tiny, seed: int = 1) -> Any:
     return picture(seed, tiny.call.width)
 
 
+def shown(tiny: Tiny) -> dict[str, Any]:
+    """The painting, as the documentation of each pipeline gives it a first frame."""
+    call, parameters = tiny.call, inspect.signature(type(tiny.pipeline).__call__).parameters
+    if "conditioning_frames" in parameters:
+        return {"conditioning_frames": [painting(tiny)], "controlnet_frame_indices": [0]}
+    if "mask_video" in parameters:
+        size = (call.height, call.width)
+        video, mask = get_image_to_video_latent([painting(tiny)], None, call.num_frames, size)
+        return {"video": video, "mask_video": mask}
+    if "mask" in parameters and "video" in parameters:
+        grey = Image.new("RGB", (call.width, call.height), (128, 128, 128))
+        keep, make = (Image.new("L", grey.size, level) for level in (0, 255))
+        rest = call.num_frames - 1
+        return {"video": [painting(tiny), *[grey] * rest], "mask": [keep, *[make] * rest]}
+    return {"image": painting(tiny)}
+
+
 def stock_call(tiny: Tiny, steps: int, **more: Any) -> Any:
     """What a user of diffusers would write."""
     call, family = tiny.call, family_of(tiny.pipeline)
@@ -49,15 +68,12 @@ def stock_call(tiny: Tiny, steps: int, **more: Any) -> Any:
         given[family.guidance_argument] = call.guidance_scale
     if family.takes_prompt and not any(name.startswith("prompt_embeds") for name in call.options):
         given["prompt"] = PROMPT
-    image = {"image": painting(tiny)}
-    if "conditioning_frames" in parameters:
-        image = {"conditioning_frames": [painting(tiny)], "controlnet_frame_indices": [0]}
     with torch.random.fork_rng():
         torch.manual_seed(SEED)  # some pipelines draw from the global generator too
         return tiny.pipeline(
             generator=torch.Generator().manual_seed(SEED),
             num_inference_steps=steps,
-            **image,
+            **shown(tiny),
             **given,
             **call.options,
             **more,

@@ -14,6 +14,7 @@ import diffusers
 import torch
 from gaussian_oracle import Oracle
 from tiny_animate_anything import WIDTH, write_released_checkpoint
+from tiny_inpainting import BUILDERS as INPAINTING
 from tiny_parts import (
     Tiny,
     built,
@@ -332,8 +333,9 @@ def sparsectrl() -> Tiny:
             use_simplified_condition_embedding=True,
         )
     )
-    with torch.no_grad():  # zero-initialised outputs would hide the control net
-        for module in (*control.controlnet_down_blocks, control.controlnet_mid_block):
+    with torch.no_grad():  # zero-initialised ends would hide the control net, and the picture
+        ends = (*control.controlnet_down_blocks, control.controlnet_mid_block)
+        for module in (*ends, control.controlnet_cond_embedding):
             module.weight.copy_(noise(*module.weight.shape) * 0.2)
     pipeline = diffusers.AnimateDiffSparseControlNetPipeline(
         **_motion(motion_adapter=_motion_adapter(), controlnet=control)
@@ -402,6 +404,7 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "cinemo": cinemo,
     "preview": preview,
     **TRANSFORMERS,
+    **INPAINTING,
 }
 
 #: Card -> the tiny pipeline that has the released configuration's shape.
@@ -428,7 +431,12 @@ TINY_OF_CARD = {
     "animatediff-sparsectrl": "sparsectrl",
     "sana-video-480p": "sana",
     "kandinsky5-i2v-pro": "kandinsky5",
+    "kandinsky6-lite": "kandinsky6",
+    "kandinsky6-pro": "kandinsky6",
     "motif-video-2b": "motif",
+    "wan2.1-vace-1.3b": "wan_vace",
+    "wan2.1-vace-14b": "wan_vace",
+    "easyanimate5.1-12b-inp": "easyanimate",
 }
 
 

@@ -383,6 +383,14 @@ def sana() -> Tiny:
     return Tiny(pipeline, call_of(9, 6.0, **options), Oracle("flow"))
 
 
+def _opened(transformer: Any) -> None:
+    """Random modulations: as they are initialised, no frame would see any other."""
+    with torch.no_grad():
+        for name, weight in transformer.named_parameters():
+            if name.endswith("modulation.out_layer.weight"):
+                weight.copy_(noise(*weight.shape) * 0.2)
+
+
 def kandinsky5() -> Tiny:
     """Kandinsky 5: channels last, condition channels within ``latents=``."""
     transformer = built(
@@ -400,6 +408,7 @@ def kandinsky5() -> Tiny:
             visual_cond=True,
         )
     )
+    _opened(transformer)
     pipeline = diffusers.Kandinsky5I2VPipeline(
         transformer=transformer,
         vae=hunyuan_vae(),
@@ -418,8 +427,71 @@ def kandinsky5() -> Tiny:
     return Tiny(pipeline, call_of(21, 5.0, **options), Oracle("flow", (-1, 4), answer="sample"), ())
 
 
+def kandinsky6() -> Tiny:
+    """Kandinsky 6: channels last, sound beside the video, the painting as one frame more."""
+    transformer = built(
+        lambda: diffusers.Kandinsky6Transformer3DModel(
+            in_visual_dim=4,
+            out_visual_dim=4,
+            in_text_dim=16,
+            in_text_dim2=8,
+            time_dim=16,
+            model_dim=16,
+            ff_dim=32,
+            num_text_blocks=1,
+            num_visual_blocks=1,
+            axes_dims=(2, 2, 4),
+            in_audio_dim=4,
+            out_audio_dim=4,
+            visual_token_type_num_embeddings=2,
+        )
+    )
+    _opened(transformer)
+    audio_vae = built(
+        lambda: diffusers.MMAudioVAE(
+            mel_bins=8,
+            latent_channels=4,
+            hidden_channels=8,
+            channel_multipliers=(1, 2),
+            layers_per_block=1,
+            sample_rate=64,
+            n_fft=16,
+            hop_length=4,
+        )
+    )
+    vocoder = built(
+        lambda: diffusers.MMAudioVocoder(
+            num_mels=8,
+            upsample_initial_channel=8,
+            upsample_rates=(2, 2),
+            upsample_kernel_sizes=(4, 4),
+            resblock_kernel_sizes=(3,),
+            resblock_dilation_sizes=((1, 3),),
+        )
+    )
+    pipeline = diffusers.Kandinsky6TI2VAPipeline(
+        transformer=transformer,
+        vae=hunyuan_vae(),
+        text_encoder=None,
+        tokenizer=None,
+        text_encoder_2=None,
+        tokenizer_2=None,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=5.0),
+        audio_vae=audio_vae,
+        vocoder=vocoder,
+    )
+    options = {
+        **text(8, 16),
+        "pooled_prompt_embeds": noise(1, 8),
+        "negative_pooled_prompt_embeds": noise(1, 8, seed=1),
+    }
+    # It draws its sound after its start sample, from one generator, as PIA its condition.
+    oracle = Oracle("flow", (-1, 4), answer="sound")
+    return Tiny(pipeline, call_of(9, 5.0, **options), oracle, restarts=())
+
+
 def motif() -> Tiny:
-    """Motif-Video: image latent and mask as channels, a guider, a shift by the number of tokens."""
+    """Motif-Video: image latent and mask as channels, a guider."""
     transformer = built(
         lambda: diffusers.MotifVideoTransformer3DModel(
             in_channels=33,
@@ -433,7 +505,7 @@ def motif() -> Tiny:
         )
     )
     pipeline = diffusers.MotifVideoImage2VideoPipeline(
-        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=15.0),
         vae=wan_vae(),
         text_encoder=None,
         tokenizer=None,
@@ -455,5 +527,6 @@ BUILDERS: dict[str, Callable[[], Tiny]] = {
     "skyreels_v2": skyreels_v2,
     "sana": sana,
     "kandinsky5": kandinsky5,
+    "kandinsky6": kandinsky6,
     "motif": motif,
 }
