@@ -24,7 +24,7 @@ from epa_core.settings import EPASettings
 from epa_core.stages import (
     Frames,
     animate_latents,
-    check_options,
+    check_call,
     decode_latents,
     distill_latents,
     proxy_extras,
@@ -43,7 +43,7 @@ __all__ = [
     "Seed",
     "animate_latents",
     "awaken",
-    "check_options",
+    "check_call",
     "decode_latents",
     "distill_latents",
     "path_seeds",

@@ -242,6 +242,25 @@ def unread(pipeline: "DiffusionPipeline", prompt: str) -> str:
     return family_of(pipeline).unread(pipeline, prompt)
 
 
-def check_options(pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
-    """UnsupportedError for a value in ``CallSettings.options`` that the pipeline cannot take."""
-    family_of(pipeline).check_options(pipeline, options)
+def check_call(
+    pipeline: "DiffusionPipeline", options: Mapping[str, Any], num_frames: int, multiple: int
+) -> None:
+    """UnsupportedError for what the pipeline cannot take, whatever painting it gets.
+
+    ``options`` are those of ``CallSettings``, ``multiple`` what the sides of sizes are multiples
+    of. The message begins with the setting's name in a run file.
+    """
+    family = family_of(pipeline)
+    try:
+        family.check_options(pipeline, options)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"model.options: {error}") from error
+    try:
+        family.check_frames(pipeline, num_frames)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"model.{error}") from error
+    sides = family.size_multiple(pipeline)
+    if multiple % sides:
+        raise UnsupportedError(
+            f"prepare.multiple is {multiple}; {type(pipeline).__name__} takes multiples of {sides}."
+        )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from catalogs.choice import Choice
-from epa_core.errors import ItemError, UnsupportedError
+from epa_core.errors import ItemError
 from epa_core.media.images import fit
 from tasks import animate, distill, models
 from tasks.failures import out_of_memory
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from epa_core.awakening import CallSettings, EPASettings, Seed
     from epa_core.cards import ModelCard
     from epa_core.metrics.quality import Quality
+    from tasks.config import Recipe
 
 
 @dataclass
@@ -103,16 +104,14 @@ def check_model(shard: Shard) -> None:
 
     Raises UnsupportedError for weights, a device or call options that cannot be used.
     """
-    from epa_core.awakening import check_options
+    from epa_core.awakening import check_call
     from epa_core.levers.step_caches import check_guidance
 
-    choice = shard.recipe.model
+    recipe, choice = shard.recipe, shard.recipe.model
     models.check_call(choice)  # before gigabytes are read
     pipeline = _pipeline(shard)
-    try:
-        check_options(pipeline, choice.options)  # what these very weights cannot take
-    except UnsupportedError as error:
-        raise UnsupportedError(f"model.options: {error}") from error
+    multiple = recipe.prepare.multiple or recipe.card.multiple
+    check_call(pipeline, choice.options, frames_of(recipe), multiple)
     check_guidance(pipeline, choice.guidance_scale)
 
 
@@ -155,6 +154,11 @@ def check_frames(frames: np.ndarray, painting: PIL.Image.Image, card: ModelCard)
 _BLACK = 4  # levels of 255
 
 
+def frames_of(recipe: Recipe) -> int:
+    """How many frames a video of the recipe has."""
+    return recipe.model.num_frames or recipe.card.num_frames
+
+
 def model_for(shard: Shard, size: tuple[int, int]) -> Model:
     """The recipe's model as it is called for paintings of ``size`` (width, height)."""
     from epa_core.awakening import CallSettings, EPASettings
@@ -170,7 +174,7 @@ def model_for(shard: Shard, size: tuple[int, int]) -> Model:
     call = CallSettings(
         width=size[0],
         height=size[1],
-        num_frames=choice.num_frames or recipe.card.num_frames,
+        num_frames=frames_of(recipe),
         guidance_scale=choice.guidance_scale,
         options=dict(choice.options),
     )

@@ -129,17 +129,26 @@ class Family:
     def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
         """UnsupportedError if the size, number of frames or options do not fit the model."""
         self.check_options(pipeline, call.options)
-        multiple, step = self.size_multiple(pipeline), self.frame_multiple(pipeline)
+        multiple = self.size_multiple(pipeline)
         for name, value in (("height", call.height), ("width", call.width)):
             if value < multiple or value % multiple:
                 raise UnsupportedError(
                     f"{name} is {value}; {type(pipeline).__name__} takes multiples of {multiple}."
                 )
-        if call.num_frames < 1 or (call.num_frames - 1) % step:
-            raise UnsupportedError(
-                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes "
-                f"multiples of {step}, plus 1."
-            )
+        self.check_frames(pipeline, call.num_frames)
+
+    def check_frames(self, pipeline: "DiffusionPipeline", num_frames: int) -> None:
+        """UnsupportedError if the model cannot make so many frames."""
+        step, least = self.frame_multiple(pipeline), self.least_frames(pipeline)
+        said = f"num_frames is {num_frames}; {type(pipeline).__name__} takes"
+        if num_frames < least:
+            raise UnsupportedError(f"{said} {least} or more.")
+        if (num_frames - 1) % step:
+            raise UnsupportedError(f"{said} multiples of {step}, plus 1.")
+
+    def least_frames(self, pipeline: "DiffusionPipeline") -> int:
+        """The fewest frames of a video."""
+        return 1
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """UnsupportedError for a value in a call's options that these very weights cannot take."""

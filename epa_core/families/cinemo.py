@@ -20,7 +20,6 @@ from PIL import Image
 from torch import Tensor
 
 from epa_core.card_data import MODELS
-from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family, call_default
 from epa_core.families.stock import UNetVideo
 from epa_core.fuse import Interpolation, fuse
@@ -57,13 +56,9 @@ class Cinemo(UNetVideo):
         """As it was trained, whatever the painting's aspect."""
         return MODELS["cinemo"].area
 
-    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that there is something to move."""
-        super().check(pipeline, call)
-        if call.num_frames < 2:
-            raise UnsupportedError(
-                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes 2 or more."
-            )
+    def least_frames(self, pipeline: "DiffusionPipeline") -> int:
+        """Else there is nothing to move."""
+        return 2
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """Motion, DCTInit, how images are encoded and decoded, and the reading."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from epa_core.card_data import MODELS
 from epa_core.distill import noised
-from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings
 from epa_core.families.stock import UNetVideo
 from epa_core.model_cards.paper_options import CONSISTI2V
@@ -41,13 +40,9 @@ class ConsistI2V(UNetVideo):
         """The paper's, whatever the painting's aspect."""
         return MODELS["consisti2v"].area
 
-    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that there is something to move."""
-        super().check(pipeline, call)
-        if call.num_frames < 2:
-            raise UnsupportedError(
-                f"num_frames is {call.num_frames}; {type(pipeline).__name__} takes 2 or more."
-            )
+    def least_frames(self, pipeline: "DiffusionPipeline") -> int:
+        """Else there is nothing to move."""
+        return 2
 
     def check_options(self, pipeline: "DiffusionPipeline", options: Mapping[str, Any]) -> None:
         """Frame stride, guidance by the image, noise and FrameInit."""

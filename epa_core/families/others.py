@@ -87,15 +87,9 @@ class Kandinsky5(_ReadByAProcessor, CleanFirstFrame):
         """As its call demands."""
         return 16
 
-    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that there are latent frames beyond the first four."""
-        super().check(pipeline, call)
-        least = 4 * pipeline.vae_scale_factor_temporal + 1
-        if call.num_frames < least:
-            raise UnsupportedError(
-                f"num_frames is {call.num_frames}; Kandinsky 5 takes {least} or more, since it "
-                "evens out the first four latent frames by those that follow."
-            )
+    def least_frames(self, pipeline: "DiffusionPipeline") -> int:
+        """Its call evens out the first four latent frames by those that follow."""
+        return int(4 * pipeline.vae_scale_factor_temporal + 1)
 
     def to_step(self, clips: Tensor) -> Tensor:
         """All frames but the first, channels last."""

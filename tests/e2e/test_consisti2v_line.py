@@ -13,7 +13,9 @@ from paintings import tiny_run
 from paper_runs import rows_of, write_works
 from tiny_consisti2v import write_released_checkpoint
 
-from tasks import models
+from epa_core.errors import UnsupportedError
+from tasks import models, shards
+from tasks.collection import Collection, register
 
 torch.set_num_threads(1)
 
@@ -53,3 +55,23 @@ def test_its_settings_and_negative_prompts_reach_the_frames(tmp_path: Path) -> N
         assert {(row["frames"], row["fps"]) for row in rows.values()} == {(3, 8)}
         seen |= {row["frames_sha256"] for row in rows.values()}
     assert len(seen) == 8
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"model": {"num_frames": 1}}, r"model\.num_frames is 1; ConsistI2V.* takes 2 or more"),
+        ({"prepare": {"multiple": 12}}, r"prepare\.multiple is 12; .* takes multiples of 8"),
+    ],
+)
+def test_a_video_it_cannot_make_is_refused_before_any_proxy(
+    tmp_path: Path, changed: dict[str, Any], sentence: str
+) -> None:
+    usual = run_of(tmp_path, write_works(tmp_path / "in", [{"prompt": "the waves roll"}]))
+    tree = {key: getattr(usual, key).model_dump() | value for key, value in changed.items()}
+    run = usual.model_validate(usual.model_dump() | tree)
+    collection = Collection.open(run)
+    register(collection)
+    for shard in collection.plan.shards:
+        with pytest.raises(UnsupportedError, match=sentence):
+            shards.check(run, shard)

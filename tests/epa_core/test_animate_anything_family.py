@@ -14,7 +14,7 @@ from epa_core.awakening import (
     EPASettings,
     animate_latents,
     awaken,
-    check_options,
+    check_call,
     decode_latents,
     distill_latents,
     static_latents,
@@ -160,11 +160,11 @@ def test_options_that_the_weights_cannot_take_are_refused(
     options, message = (NEITHER | WRONG)[what]
     for model in (pipeline, bare) if what in WRONG else (bare,):
         with pytest.raises(UnsupportedError, match=message):
-            check_options(model, options)
+            check_call(model, options, 4, 8)
         with pytest.raises(UnsupportedError, match=message):
             static_latents(model, PAINTINGS[:1], CallSettings(16, 32, 4, options=options))
     if what in NEITHER:
-        check_options(pipeline, options)
+        check_call(pipeline, options, 4, 8)
 
 
 @pytest.mark.parametrize("what", [*NEITHER, "negative"])

@@ -12,7 +12,7 @@ from epa_core.awakening import (
     CallSettings,
     EPASettings,
     awaken,
-    check_options,
+    check_call,
     decode_latents,
     static_latents,
 )
@@ -149,7 +149,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_options_out_of_range_are_refused(pipeline: Any, what: str) -> None:
     options, message = WRONG[what]
     with pytest.raises(UnsupportedError, match=message):
-        check_options(pipeline, options)
+        check_call(pipeline, options, 4, 8)
     with pytest.raises(UnsupportedError, match=message):
         latents_of(pipeline, 1, **options)
 

@@ -15,7 +15,7 @@ from epa_core.awakening import (
     EPASettings,
     animate_latents,
     awaken,
-    check_options,
+    check_call,
     decode_latents,
     distill_latents,
     path_seeds,
@@ -189,7 +189,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 def test_wrong_options_are_refused_in_a_sentence(pipeline: Any, what: str) -> None:
     options, message = WRONG[what]
     with pytest.raises(UnsupportedError, match=message):
-        check_options(pipeline, options)
+        check_call(pipeline, options, 4, 8)
     with pytest.raises(UnsupportedError, match=message):
         static_latents(pipeline, PAINTINGS[:1], CallSettings(32, 32, 4, options=options))
 
