@@ -21,6 +21,7 @@ from torch import Tensor
 
 from epa_core.card_data import MODELS
 from epa_core.families.base import CallSettings, Family, call_default
+from epa_core.families.first_frame import CleanFirstFrame
 from epa_core.families.stock import UNetVideo
 from epa_core.fuse import Interpolation, fuse
 from epa_core.model_cards.paper_options import CINEMO
@@ -34,7 +35,7 @@ def _option(pipeline: "DiffusionPipeline", options: Mapping[str, Any], name: str
     return options.get(name, call_default(pipeline, name))
 
 
-class Cinemo(UNetVideo):
+class Cinemo(CleanFirstFrame, UNetVideo):
     """B C L h w, float32; frame 0 is the painting's clean latent and is not stepped."""
 
     batches = True
@@ -85,14 +86,6 @@ class Cinemo(UNetVideo):
         if call.options.get("epa_reading") == "painting-base":
             return {"base_image": painting}
         return {}
-
-    def to_step(self, clips: Tensor) -> Tensor:
-        """All frames but the painting's own."""
-        return clips[:, :, 1:]
-
-    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
-        """The painting's own frame, then ``x``."""
-        return torch.cat([clips[:, :, :1], x], dim=2)
 
     def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
         """As it is stepped: the call encodes the painting by itself."""

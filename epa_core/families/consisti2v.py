@@ -12,6 +12,7 @@ from torch import Tensor
 from epa_core.card_data import MODELS
 from epa_core.distill import noised
 from epa_core.families.base import CallSettings
+from epa_core.families.first_frame import CleanFirstFrame
 from epa_core.families.stock import UNetVideo
 from epa_core.model_cards.paper_options import CONSISTI2V
 from epa_core.models.consisti2v_inputs import clip_noise, prepared
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-class ConsistI2V(UNetVideo):
+class ConsistI2V(CleanFirstFrame, UNetVideo):
     """B C F h w, float32; frame 0 is the clean painting, which is never stepped.
 
     A clip is fused with its own first frame in front and re-noised whole, its first frame's noise
@@ -62,14 +63,6 @@ class ConsistI2V(UNetVideo):
         if latent is None:
             latent = pipeline.encode_images([image], (call.width, call.height))
         return latent.float().repeat(1, 1, call.num_frames, 1, 1)
-
-    def to_step(self, clips: Tensor) -> Tensor:
-        """All frames but the first."""
-        return clips[:, :, 1:]
-
-    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
-        """The clean first frame, then ``x``."""
-        return torch.cat([clips[:, :, :1].to(x), x], dim=2)
 
     def pack(self, pipeline: "DiffusionPipeline", x: Tensor, clips: Tensor) -> Tensor:
         """Without the first frame: the pipeline has its own."""

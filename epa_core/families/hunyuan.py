@@ -10,6 +10,7 @@ from torch import Tensor
 
 from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family
+from epa_core.families.first_frame import CleanFirstFrame
 from epa_core.families.stock import NEGATIVE_PROMPT
 from epa_core.media.images import fit
 
@@ -102,18 +103,10 @@ def _unmixed(pipeline: "DiffusionPipeline", given: Mapping[str, Any]) -> Tensor:
     return (x.to(mixed_in) - mixed_in) / torch.tensor([_KEPT], device=device)
 
 
-class HunyuanVideoFirstFrame(HunyuanVideo):
+class HunyuanVideoFirstFrame(CleanFirstFrame, HunyuanVideo):
     """HunyuanVideo-I2V that keeps the clean painting as frame 0 (``token_replace``)."""
 
     guidance_argument = "guidance_scale"
-
-    def to_step(self, clips: Tensor) -> Tensor:
-        """All frames but the first."""
-        return clips[:, :, 1:]
-
-    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
-        """The clean first frame, then ``x``."""
-        return torch.cat([clips[:, :, :1], x], dim=2)
 
     def decode(self, pipeline: "DiffusionPipeline", clip: Tensor, call: CallSettings) -> Tensor:
         """All frames."""

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from epa_core.families.base import CallSettings, Family
+from epa_core.families.base import CallSettings
+from epa_core.families.first_frame import CleanFirstFrame
 from epa_core.families.normalising import normalise
 from epa_core.families.stock import NEGATIVE_PROMPT
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from diffusers import DiffusionPipeline
 
 
-class LTX(Family):
+class LTX(CleanFirstFrame):
     """Packed tokens; frame 0 is the clean condition, never stepped, and comes with ``latents=``."""
 
     batches = True
@@ -28,14 +29,6 @@ class LTX(Family):
     def frame_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """The VAE's factor in time."""
         return int(pipeline.vae_temporal_compression_ratio)
-
-    def to_step(self, clips: Tensor) -> Tensor:
-        """All frames but the first."""
-        return clips[:, :, 1:]
-
-    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
-        """The clean first frame, then ``x``."""
-        return torch.cat([clips[:, :, :1], x], dim=2)
 
     def _patches(self, pipeline: "DiffusionPipeline") -> tuple[int, int]:
         return pipeline.transformer_spatial_patch_size, pipeline.transformer_temporal_patch_size

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from epa_core.errors import UnsupportedError
 from epa_core.families.base import CallSettings, Family
+from epa_core.families.first_frame import CleanFirstFrame
 from epa_core.families.hunyuan import Guided
 from epa_core.families.stock import NEGATIVE_PROMPT
 
@@ -22,26 +23,13 @@ class MotifVideo(Guided):
     casts_latents = True
 
 
-class CleanFirstFrame(Family):
-    """Frame 0 is the clean condition and never stepped."""
-
-    per_painting = NEGATIVE_PROMPT
-
-    def to_step(self, clips: Tensor) -> Tensor:
-        """All frames but the first."""
-        return clips[:, :, 1:]
-
-    def from_step(self, x: Tensor, clips: Tensor) -> Tensor:
-        """The clean first frame, then ``x``."""
-        return torch.cat([clips[:, :, :1], x], dim=2)
-
-
 class SanaVideo(CleanFirstFrame):
     """SANA-Video, at any size: it would move ours to one of its list and crop the video.
 
     No batches: the call encodes all pictures once per generator.
     """
 
+    per_painting = NEGATIVE_PROMPT
     frames_argument = "frames"
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
@@ -82,6 +70,8 @@ class Kandinsky5(_ReadByAProcessor, CleanFirstFrame):
     Its call evens out the first four latent frames at the end, from those that follow. No batches:
     it does that by the mean of all videos, and pads prompts of different lengths without a mask.
     """
+
+    per_painting = NEGATIVE_PROMPT
 
     def size_multiple(self, pipeline: "DiffusionPipeline") -> int:
         """As its call demands."""
