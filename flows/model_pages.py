@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
+from epa_core.cards import MODELS, PROXIES, ModelCard, ProxyCard
 from epa_core.model_cards.card import MAX_NATIVE_KAPPA, PAPER_KAPPA0
 from epa_core.model_cards.refused import REFUSED
 from epa_core.recommend import (
@@ -23,11 +23,11 @@ from epa_core.recommend import (
     needed,
     recommended,
 )
+from epa_core.weights import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from epa_core.cards import ModelCard
     from epa_core.model_cards.card import Schedule
     from epa_core.recommend import Fit
 
@@ -63,11 +63,13 @@ def _size(card: ModelCard) -> str:
 def print_model(name: str) -> None:
     """One model explained, or every field of a proxy's card."""
     console = Console(soft_wrap=True, highlight=False)
-    if name in PROXIES and name not in MODELS:
-        for field, value in asdict(proxy_card(name)).items():
+    cards: dict[str, ModelCard | ProxyCard] = {**PROXIES, **MODELS}
+    card = lookup(cards, "model or proxy", name)
+    if isinstance(card, ProxyCard):
+        for field, value in asdict(card).items():
             console.print(f"{field:16} {escape(str(value))}")
         return
-    for field, value in explained(model_card(name)):
+    for field, value in explained(card):
         console.print(f"{field:16} {escape(value)}")
 
 
