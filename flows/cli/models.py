@@ -35,7 +35,9 @@ def models(context: typer.Context) -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="a model or proxy")]) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="a model or proxy", metavar="NAME")],
+) -> None:
     """Explain one: size and frame rules, noise levels, memory, licence, what to know."""
     from flows.model_pages import print_model
 
@@ -44,9 +46,12 @@ def show(name: Annotated[str, typer.Argument(help="a model or proxy")]) -> None:
 
 @app.command()
 def recommend(
-    memory: Annotated[str, typer.Option(help="of the GPU, like 24GB")],
+    memory: Annotated[str, typer.Option(help="of the GPU, like 24GB", metavar="SIZE")],
     licence: Annotated[
-        str, typer.Option(help="any, or commercial: free to use so, at least on conditions")
+        str,
+        typer.Option(
+            help="any, or commercial: free to use so, at least on conditions", metavar="LICENCE"
+        ),
     ] = "any",
 ) -> None:
     """List the models that fit, each with the lightest lever that makes it fit."""

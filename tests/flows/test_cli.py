@@ -57,6 +57,24 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert os.times().children_user - before < 1  # of the processor, however busy it is
 
 
+def test_help_names_arguments_as_sentences_do_and_shows_no_python_types() -> None:
+    from typer.main import get_command
+
+    from flows.cli.app import app
+
+    def commands(group: Any) -> list[Any]:
+        inner = getattr(group, "commands", {}).values()
+        return [group, *(command for one in inner for command in commands(one))]
+
+    found = commands(get_command(app))
+    assert len(found) > 25
+    for command in found:
+        for parameter in command.params:
+            chosen = parameter.type_descriptor.is_choice or getattr(parameter, "is_flag", False)
+            named = chosen or parameter.metavar
+            assert named, f"{command.name}: {parameter.name} needs a metavar"
+
+
 @pytest.mark.parametrize(
     "command",
     [
