@@ -91,7 +91,7 @@ def awaken(
     """Animate one painting into one file, or as the released config.yaml of the paper says."""
     from catalogs.errors import ConfigError
     from flows.released import MODEL, read_released
-    from flows.single import Single, awaken_file, maker_of, single_of, target, targets_of
+    from flows.single import Single, awaken_file, maker_of, readable, single_of, target, targets_of
     from tasks.config import ModelChoice
 
     maker = maker_of(proxy_maker, proxy_weights, proxy_revision, dtype and dtype.value)
@@ -124,7 +124,7 @@ def awaken(
     else:
         targets = [target(_needed(output, "--output"))]
         work = Single(
-            image=_needed(image, "IMAGE"),
+            image=readable(_needed(image, "IMAGE")),
             prompt=_needed(prompt, "--prompt"),
             model=ModelChoice(name=model or "preview", num_frames=frames, **choice),
             proxy=proxy or maker,
