@@ -58,7 +58,7 @@ def lookup(cards: Mapping[str, Named], kind: str, name: str) -> Named:
     """Return the card of that name; UnsupportedError names the nearest one when there is none."""
     if name in cards:
         return cards[name]
-    near = difflib.get_close_matches(name, cards, n=1, cutoff=0.4)
+    near = difflib.get_close_matches(name, cards, n=1, cutoff=0.6)
     hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(cards))}."
     raise UnsupportedError(f"There is no {kind} named {name!r}; {hint}")
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from catalogs.codes import kind
 from catalogs.errors import ConfigError
 from catalogs.validation import printable
+from epa_core import weights
 from epa_core.awakening import EPASettings, awaken, unread
-from epa_core.cards import model_card, proxy_card
+from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
 from epa_core.errors import ItemError, UnsupportedError
 from epa_core.media.images import ImageLimits, fit
 from tasks import models, prepare
@@ -37,6 +38,7 @@ def awakened(work: Single, say: Callable[[str], None]) -> np.ndarray:
     size = prepare.Params(area=work.area or card.area, multiple=card.multiple)
     painting, original = prepare.run(_read(work.image), size, ImageLimits())
     own = _own_arguments(work, painting.size, original)
+    _check_weights(work, proxy)
     if isinstance(proxy, Path):
         drawn = proxies.given(_read(proxy), painting.size, original)
         say(_settings_line(work, painting.size, f"proxy {proxy}"))
@@ -68,6 +70,15 @@ def _proxy_of(work: Single) -> Path | proxies.Params:
         "config.yaml validation_data.proxy_image), or who draws it with --proxy-maker, "
         "like sdxl-refiner"
     )
+
+
+def _check_weights(work: Single, proxy: Path | proxies.Params) -> None:
+    """Raise UnsupportedError for weights that cannot be, before anything is said or drawn."""
+    model = work.model
+    weights.resolve("model", MODELS, model_card(model.name), model.source, model.revision)
+    if not isinstance(proxy, Path):
+        maker = proxy_card(proxy.name)
+        weights.resolve("proxy", PROXIES, maker, proxy.source, proxy.revision)
 
 
 def _in_float32_if_need_be(

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from epa_core.cards import MODELS, PROXIES, model_card, proxy_card
+from epa_core.cards import MODELS, PROXIES, ModelCard, ProxyCard
 from epa_core.model_cards.refused import REFUSED
 from epa_core.recommend import (
     LEVERS,
@@ -22,6 +22,7 @@ from epa_core.recommend import (
     recommended,
     said,
 )
+from epa_core.weights import lookup
 from flows.model_facts import explained, facts, fit_facts, left_out_facts, size_words
 
 if TYPE_CHECKING:
@@ -85,11 +86,12 @@ def print_models(*, as_json: bool = False) -> None:
 
 def print_model(name: str, *, as_json: bool = False) -> None:
     """One model explained, or every field of a proxy's card. Raises UnsupportedError."""
-    if name in PROXIES and name not in MODELS:
-        fields = asdict(proxy_card(name))
+    cards: dict[str, ModelCard | ProxyCard] = {**PROXIES, **MODELS}
+    card = lookup(cards, "model or proxy", name)
+    if isinstance(card, ProxyCard):
+        fields = asdict(card)
         pairs: Iterable[tuple[str, str]] = ((key, str(value)) for key, value in fields.items())
     else:
-        card = model_card(name)
         fields, pairs = facts(card), explained(card)
     if as_json:
         _write(fields)

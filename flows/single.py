@@ -117,6 +117,15 @@ def target(output: Path) -> Path:
     return output
 
 
+def readable(picture: Path) -> Path:
+    """The path, if there is a file that may be read, else ConfigError."""
+    try:
+        picture.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{picture} cannot be read: {error.strerror}") from error
+    return picture
+
+
 def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None]) -> None:
     """Animate one painting into ``targets``; ``say`` gets a line of all settings, and warnings.
 

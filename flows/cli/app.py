@@ -1,7 +1,7 @@
 """Assembles the commands and turns errors into one sentence and an exit code.
 
-Exit codes: 0 all works done, 1 some works failed, 2 usage or configuration, 75 a work hung,
-130 interrupted.
+Exit codes: 0 all works done, 1 some works failed (or the one of `epa awaken`), 2 usage or
+configuration, 75 a work hung, 130 interrupted.
 """
 
 from __future__ import annotations

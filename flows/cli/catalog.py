@@ -22,12 +22,22 @@ class Kind(StrEnum):
 
 @app.command()
 def build(
-    source: Annotated[str, typer.Argument(help="folder, table, WikiArt lists, Parquet of images")],
-    output: Annotated[str, typer.Option("--output", "-o", help="the Parquet file to write")],
+    source: Annotated[
+        str,
+        typer.Argument(help="folder, table, WikiArt lists, Parquet of images", metavar="SOURCE"),
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="the Parquet file to write", metavar="FILE")
+    ],
     kind: Annotated[Kind, typer.Option(help="what SOURCE is")] = Kind.AUTO,
-    images: Annotated[str | None, typer.Option(help="root of the WikiArt pictures")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="root of the WikiArt pictures", metavar="FOLDER")
+    ] = None,
     column: Annotated[
-        list[str] | None, typer.Option(help="catalog column = column of the table, repeatable")
+        list[str] | None,
+        typer.Option(
+            help="catalog column = column of the table, repeatable", metavar="COLUMN=NAME"
+        ),
     ] = None,
 ) -> None:
     """Build a catalog and report what went in, what came out, and what was left out and why."""
@@ -47,26 +57,53 @@ def build(
 
 @app.command()
 def download(
-    source: Annotated[str, typer.Argument(help="a catalog, or anything one is built from")],
-    output: Annotated[str, typer.Option("--output", "-o", help="folder or object-store URL")],
+    source: Annotated[
+        str, typer.Argument(help="a catalog, or anything one is built from", metavar="SOURCE")
+    ],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="folder or object-store URL", metavar="OUTPUT")
+    ],
     kind: Annotated[Kind, typer.Option(help="what SOURCE is")] = Kind.AUTO,
-    images: Annotated[str | None, typer.Option(help="root of the WikiArt pictures")] = None,
-    column: Annotated[
-        list[str] | None, typer.Option(help="catalog column = column of the table, repeatable")
+    images: Annotated[
+        str | None, typer.Option(help="root of the WikiArt pictures", metavar="FOLDER")
     ] = None,
-    where: Annotated[str | None, typer.Option(help="SQL condition on catalog columns")] = None,
-    limit: Annotated[int | None, typer.Option(help="at most this many works", min=1)] = None,
-    workers: Annotated[int, typer.Option(help="pictures at a time", min=1, max=64)] = 4,
-    per_host: Annotated[int, typer.Option(help="connections to one host", min=1, max=64)] = 2,
-    retries: Annotated[int, typer.Option(help="further tries of a picture", min=0)] = 4,
-    max_bytes: Annotated[int, typer.Option(help="of one picture", min=1)] = 200_000_000,
-    timeout: Annotated[float, typer.Option(help="seconds for one picture", min=0.1)] = 600,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="catalog column = column of the table, repeatable", metavar="COLUMN=NAME"
+        ),
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="SQL condition on catalog columns", metavar="SQL")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="at most this many works", min=1, metavar="N")
+    ] = None,
+    workers: Annotated[
+        int, typer.Option(help="pictures at a time", min=1, max=64, metavar="N")
+    ] = 4,
+    per_host: Annotated[
+        int, typer.Option(help="connections to one host", min=1, max=64, metavar="N")
+    ] = 2,
+    retries: Annotated[
+        int, typer.Option(help="further tries of a picture", min=0, metavar="N")
+    ] = 4,
+    max_bytes: Annotated[
+        int, typer.Option(help="of one picture", min=1, metavar="BYTES")
+    ] = 200_000_000,
+    timeout: Annotated[
+        float, typer.Option(help="seconds for one picture", min=0.1, metavar="SECONDS")
+    ] = 600,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(help="HOST:PORT of your own network that may be asked too, repeatable"),
+        typer.Option(
+            help="HOST:PORT of your own network that may be asked too, repeatable",
+            metavar="HOST:PORT",
+        ),
     ] = None,
     contact: Annotated[
-        str, typer.Option(help="mail or page that servers are told, as some ask for it")
+        str,
+        typer.Option(help="mail or page that servers are told, as some ask for it", metavar="TEXT"),
     ] = "",
 ) -> None:
     """Fetch the pictures SOURCE names on the web; write OUTPUT/catalog.parquet of the copies.
@@ -89,9 +126,13 @@ def download(
 
 @app.command()
 def show(
-    catalog: Annotated[str, typer.Argument(help="a catalog, or anything one is built from")],
-    where: Annotated[str | None, typer.Option(help="SQL condition on catalog columns")] = None,
-    limit: Annotated[int, typer.Option(help="rows to show", min=1)] = 20,
+    catalog: Annotated[
+        str, typer.Argument(help="a catalog, or anything one is built from", metavar="CATALOG")
+    ],
+    where: Annotated[
+        str | None, typer.Option(help="SQL condition on catalog columns", metavar="SQL")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="rows to show", min=1, metavar="N")] = 20,
 ) -> None:
     """Show works of a catalog with the motion prompts they would get."""
     from flows.catalogs_cli import print_works
@@ -101,7 +142,9 @@ def show(
 
 @app.command()
 def check(
-    catalog: Annotated[str, typer.Argument(help="a catalog, or anything one is built from")],
+    catalog: Annotated[
+        str, typer.Argument(help="a catalog, or anything one is built from", metavar="CATALOG")
+    ],
 ) -> None:
     """Check a catalog: counts, gaps, doubles; exits with 2 when it cannot be used."""
     from flows.catalogs_cli import check_catalog

@@ -39,7 +39,9 @@ def manifest(
     format: Annotated[
         Format, typer.Option(help="csv for spreadsheets; json (lines) and parquet are exact")
     ] = Format.CSV,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="a file")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="a file", metavar="FILE")
+    ] = None,
 ) -> None:
     """Write the manifest of a collection: one row per work."""
     from flows.inspection import write_manifest
@@ -49,7 +51,9 @@ def manifest(
 
 def why(
     out: Where,
-    item: Annotated[str, typer.Argument(help="id, file name or title of a work, or part of one")],
+    item: Annotated[
+        str, typer.Argument(help="id, file name or title of a work, or part of one", metavar="WORK")
+    ],
 ) -> None:
     """Say what happened to one work, what it is made from, and what a run would do with it."""
     from flows.why import print_why
@@ -59,8 +63,10 @@ def why(
 
 def retry(
     out: Where,
-    reason: Annotated[list[str] | None, typer.Option(help="only this failure code")] = None,
-    item: Annotated[list[str] | None, typer.Option(help="only this work")] = None,
+    reason: Annotated[
+        list[str] | None, typer.Option(help="only this failure code", metavar="CODE")
+    ] = None,
+    item: Annotated[list[str] | None, typer.Option(help="only this work", metavar="WORK")] = None,
     review: Annotated[
         str | None,
         typer.Option(
@@ -104,7 +110,10 @@ def gallery(out: Where) -> None:
 def report(
     out: Where,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", help="another folder or URL to write it to")
+        str | None,
+        typer.Option(
+            "--output", "-o", help="another folder or URL to write it to", metavar="OUTPUT"
+        ),
     ] = None,
 ) -> None:
     """Write the report of a collection anew: counts, failures, time, measures, versions."""

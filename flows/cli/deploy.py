@@ -13,16 +13,23 @@ def register(app: typer.Typer) -> None:
 
 
 def deploy(
-    run_file: Annotated[str, typer.Argument(help="RUN.yaml, see `epa init`")],
+    run_file: Annotated[str, typer.Argument(help="a run file, see `epa init`", metavar="RUN.yaml")],
     cron: Annotated[
-        str | None, typer.Option(help="when to run it: '0 3 * * *', or 'off' for no schedule")
+        str | None,
+        typer.Option(help="when to run it: '0 3 * * *', or 'off' for no schedule", metavar="CRON"),
     ] = None,
-    timezone: Annotated[str | None, typer.Option(help="of the schedules: Europe/Berlin")] = None,
+    timezone: Annotated[
+        str | None, typer.Option(help="of the schedules: Europe/Berlin", metavar="ZONE")
+    ] = None,
     pool: Annotated[
-        str | None, typer.Option(help="work pool of all but the shards (epa, if not given)")
+        str | None,
+        typer.Option(help="work pool of all but the shards (epa, if not given)", metavar="NAME"),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="of the deployments, where a server has several collections")
+        str | None,
+        typer.Option(
+            help="of the deployments, where a server has several collections", metavar="NAME"
+        ),
     ] = None,
     webhook: Annotated[
         str | None,
@@ -30,6 +37,7 @@ def deploy(
             envvar="EPA_WEBHOOK",
             help="address that is told of failed and crashed runs",
             show_default=False,
+            metavar="URL",
         ),
     ] = None,
 ) -> None:

@@ -18,28 +18,38 @@ def export(
     collection: Where,
     format: Annotated[
         str,
-        typer.Option(help="videofolder (Hugging Face datasets), webdataset (tars) or folder"),
+        typer.Option(
+            help="videofolder (Hugging Face datasets), webdataset (tars) or folder",
+            metavar="FORMAT",
+        ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="folder or object-store URL")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="folder or object-store URL", metavar="OUTPUT")
+    ],
     where: Annotated[
-        str | None, typer.Option(help="SQL condition on columns of manifest and catalog")
+        str | None,
+        typer.Option(help="SQL condition on columns of manifest and catalog", metavar="SQL"),
     ] = None,
     status: Annotated[
-        list[str] | None, typer.Option(help="only works of this state; done if left out")
+        list[str] | None,
+        typer.Option(help="only works of this state; done if left out", metavar="STATE"),
     ] = None,
     flag: Annotated[
-        list[str] | None, typer.Option(help="only works flagged so (good, static, ...), repeatable")
+        list[str] | None,
+        typer.Option(help="only works flagged so (good, static, ...), repeatable", metavar="FLAG"),
     ] = None,
     cell: Annotated[
-        list[str] | None, typer.Option(help="only this cell of the run's matrix, repeatable")
+        list[str] | None,
+        typer.Option(help="only this cell of the run's matrix, repeatable", metavar="CELL"),
     ] = None,
     posters: Annotated[bool, typer.Option("--posters", help="poster.jpg, too")] = False,
     previews: Annotated[bool, typer.Option("--previews", help="preview.webp, too")] = False,
     shard_bytes: Annotated[
-        int | None, typer.Option(help="of one tar, at most; 268435456 if left out", min=1)
+        int | None,
+        typer.Option(help="of one tar, at most; 268435456 if left out", min=1, metavar="BYTES"),
     ] = None,
     shard_works: Annotated[
-        int | None, typer.Option(help="works in one tar, at most", min=1)
+        int | None, typer.Option(help="works in one tar, at most", min=1, metavar="N")
     ] = None,
     link: Annotated[
         bool, typer.Option("--link", help="hard links instead of copies, where the disk can")

@@ -37,7 +37,7 @@ def gc(
     out: Where,
     delete: Annotated[bool, typer.Option("--delete", help="remove it, not only say so")] = False,
     older_than: Annotated[
-        float, typer.Option("--older-than", help="days since it was written")
+        float, typer.Option("--older-than", help="days since it was written", metavar="DAYS")
     ] = 7.0,
     json: Json = False,
 ) -> None:

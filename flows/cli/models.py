@@ -38,7 +38,10 @@ def list_(json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Annotated[str, typer.Argument(help="a model or proxy")], json: Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="a model or proxy", metavar="NAME")],
+    json: Json = False,
+) -> None:
     """Explain one: size and frame rules, noise levels, memory, licence, what to know."""
     from flows.model_pages import print_model
 
@@ -47,9 +50,12 @@ def show(name: Annotated[str, typer.Argument(help="a model or proxy")], json: Js
 
 @app.command()
 def recommend(
-    memory: Annotated[str, typer.Option(help="of the GPU, like 24GB")],
+    memory: Annotated[str, typer.Option(help="of the GPU, like 24GB", metavar="SIZE")],
     licence: Annotated[
-        str, typer.Option(help="any, or commercial: free to use so, at least on conditions")
+        str,
+        typer.Option(
+            help="any, or commercial: free to use so, at least on conditions", metavar="LICENCE"
+        ),
     ] = "any",
     json: Json = False,
 ) -> None:

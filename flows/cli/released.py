@@ -15,13 +15,20 @@ def register(app: typer.Typer) -> None:
 
 def import_config(
     paths: Annotated[
-        list[Path], typer.Argument(help="released config.yaml files, or folders of them")
+        list[Path],
+        typer.Argument(help="released config.yaml files, or folders of them", metavar="CONFIG"),
     ],
     folder: Annotated[
-        Path, typer.Option("--output", "-o", help="folder for the catalog and the run files")
+        Path,
+        typer.Option(
+            "--output", "-o", help="folder for the catalog and the run files", metavar="OUTPUT"
+        ),
     ],
     weights: Annotated[
-        str | None, typer.Option(help="the model's folder, in place of pretrained_model_path")
+        str | None,
+        typer.Option(
+            help="the model's folder, in place of pretrained_model_path", metavar="FOLDER"
+        ),
     ] = None,
 ) -> None:
     """Turn config.yaml files of the paper's released code into a catalog and run files."""

@@ -10,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from tasks.collection import Collection
 
-Output = Annotated[str, typer.Option("--output", "-o", help="folder or object-store URL")]
+Output = Annotated[
+    str, typer.Option("--output", "-o", help="folder or object-store URL", metavar="OUTPUT")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,24 +36,43 @@ def demo(output: Output = "demo-output") -> None:
 
 
 def animate(
-    source: Annotated[str, typer.Argument(help="folder of pictures, or catalog (Parquet, CSV)")],
+    source: Annotated[
+        str, typer.Argument(help="folder of pictures, or catalog (Parquet, CSV)", metavar="SOURCE")
+    ],
     output: Output,
-    preset: Annotated[str | None, typer.Option(help="settings to start from: paper")] = None,
-    model: Annotated[str | None, typer.Option(help="a model of `epa models`")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="settings to start from: paper", metavar="NAME")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="a model of `epa models`", metavar="NAME")
+    ] = None,
     source_of_model: Annotated[
-        str | None, typer.Option("--weights", help="local folder or hub id of the model's weights")
+        str | None,
+        typer.Option(
+            "--weights", help="local folder or hub id of the model's weights", metavar="WEIGHTS"
+        ),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="commit of the hub repository")] = None,
-    proxy: Annotated[str | None, typer.Option(help="a proxy of `epa models`")] = None,
-    prompt: Annotated[str | None, typer.Option(help="one motion prompt for all works")] = None,
-    where: Annotated[str | None, typer.Option(help="SQL condition on catalog columns")] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="commit of the hub repository", metavar="COMMIT")
+    ] = None,
+    proxy: Annotated[
+        str | None, typer.Option(help="a proxy of `epa models`", metavar="NAME")
+    ] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="one motion prompt for all works", metavar="TEXT")
+    ] = None,
+    where: Annotated[
+        str | None, typer.Option(help="SQL condition on catalog columns", metavar="SQL")
+    ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="at most this many works", min=1, max=10**9)
+        int | None, typer.Option(help="at most this many works", min=1, max=10**9, metavar="N")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="seed of the run", min=0)] = None,
+    seed: Annotated[int | None, typer.Option(help="seed of the run", min=0, metavar="N")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", help="any other setting of a run file: encode.fps=12"),
+        typer.Option(
+            "--set", help="any other setting of a run file: encode.fps=12", metavar="NAME=VALUE"
+        ),
     ] = None,
 ) -> None:
     """Animate SOURCE into OUTPUT. The same call again goes on where the last one stopped."""
@@ -73,7 +94,7 @@ def animate(
 
 
 def run(
-    run_file: Annotated[str, typer.Argument(help="RUN.yaml, see `epa init`")],
+    run_file: Annotated[str, typer.Argument(help="a run file, see `epa init`", metavar="RUN.yaml")],
 ) -> None:
     """Run a run file. The same call again goes on where the last one stopped."""
     from tasks.collection import Collection
@@ -83,7 +104,9 @@ def run(
 
 
 def plan(
-    run_file: Annotated[str, typer.Argument(help="RUN.yaml, or the folder of a collection")],
+    run_file: Annotated[
+        str, typer.Argument(help="a run file, or the folder of a collection", metavar="RUN.yaml")
+    ],
     json: Annotated[bool, typer.Option("--json", help="for programs")] = False,
 ) -> None:
     """Show what a run would do, and why, without doing it."""
@@ -100,8 +123,12 @@ def plan(
 
 
 def init(
-    run_file: Annotated[Path, typer.Argument(help="where to write it")] = Path("RUN.yaml"),
-    preset: Annotated[str | None, typer.Option(help="its values, not the defaults: paper")] = None,
+    run_file: Annotated[Path, typer.Argument(help="where to write it", metavar="RUN.yaml")] = Path(
+        "RUN.yaml"
+    ),
+    preset: Annotated[
+        str | None, typer.Option(help="its values, not the defaults: paper", metavar="NAME")
+    ] = None,
 ) -> None:
     """Write a commented run file with every setting at its default, or at a preset's."""
     from catalogs.errors import ConfigError

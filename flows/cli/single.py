@@ -23,43 +23,63 @@ def register(app: typer.Typer) -> None:
 
 
 def awaken(
-    image: Annotated[Path | None, typer.Argument(help="the painting")] = None,
+    image: Annotated[Path | None, typer.Argument(help="the painting", metavar="IMAGE")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help=".mp4, .gif, .webp or .mkv file; with --config a folder"
+            "--output",
+            "-o",
+            help=".mp4, .gif, .webp or .mkv file; with --config a folder",
+            metavar="OUTPUT",
         ),
     ] = None,
-    prompt: Annotated[str | None, typer.Option(help="what moves, and how")] = None,
-    proxy: Annotated[Path | None, typer.Option(help="the proxy image")] = None,
+    prompt: Annotated[str | None, typer.Option(help="what moves, and how", metavar="TEXT")] = None,
+    proxy: Annotated[Path | None, typer.Option(help="the proxy image", metavar="FILE")] = None,
     proxy_maker: Annotated[
         str | None,
-        typer.Option(help="or who draws it: a proxy of `epa models`; preview for that model"),
+        typer.Option(
+            help="or who draws it: a proxy of `epa models`; preview for that model", metavar="NAME"
+        ),
     ] = None,
     proxy_weights: Annotated[
-        str | None, typer.Option(help="the maker's local folder or hub id")
+        str | None, typer.Option(help="the maker's local folder or hub id", metavar="WEIGHTS")
     ] = None,
     proxy_revision: Annotated[
-        str | None, typer.Option(help="commit of the maker's hub repository")
+        str | None, typer.Option(help="commit of the maker's hub repository", metavar="COMMIT")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="a model of `epa models`; preview if left out")
+        str | None,
+        typer.Option(help="a model of `epa models`; preview if left out", metavar="NAME"),
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="its local folder or hub id")] = None,
-    seed: Annotated[int | None, typer.Option(help="seed; 0 if left out", min=0)] = None,
-    revision: Annotated[str | None, typer.Option(help="commit of the hub repository")] = None,
-    frames: Annotated[int | None, typer.Option(help="number of frames", min=1, max=1000)] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="its local folder or hub id", metavar="WEIGHTS")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="seed; 0 if left out", min=0, metavar="N")
+    ] = None,
+    revision: Annotated[
+        str | None, typer.Option(help="commit of the hub repository", metavar="COMMIT")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="number of frames", min=1, max=1000, metavar="N")
+    ] = None,
     steps: Annotated[
-        int | None, typer.Option(help="sampler steps; 25 if left out", min=1, max=1000)
+        int | None, typer.Option(help="sampler steps; 25 if left out", min=1, max=1000, metavar="N")
     ] = None,
     config: Annotated[
         Path | None,
-        typer.Option(help="config.yaml of the paper's released code; other options override it"),
+        typer.Option(
+            help="config.yaml of the paper's released code; other options override it",
+            metavar="FILE",
+        ),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(help="picture of where it may move: white may, black stays")
+        Path | None,
+        typer.Option(help="picture of where it may move: white may, black stays", metavar="FILE"),
     ] = None,
-    motion: Annotated[float | None, typer.Option(help="motion strength", min=0, max=100)] = None,
+    motion: Annotated[
+        float | None, typer.Option(help="motion strength", min=0, max=100, metavar="NUMBER")
+    ] = None,
     dtype: Annotated[DType | None, typer.Option(help="precision; model's own if left out")] = None,
     half_slerp: Annotated[
         bool, typer.Option("--half-slerp", help="fuse in half precision, as the released code")
@@ -71,7 +91,7 @@ def awaken(
     """Animate one painting into one file, or as the released config.yaml of the paper says."""
     from catalogs.errors import ConfigError
     from flows.released import MODEL, read_released
-    from flows.single import Single, awaken_file, maker_of, single_of, target, targets_of
+    from flows.single import Single, awaken_file, maker_of, readable, single_of, target, targets_of
     from tasks.config import ModelChoice
 
     maker = maker_of(proxy_maker, proxy_weights, proxy_revision, dtype and dtype.value)
@@ -104,7 +124,7 @@ def awaken(
     else:
         targets = [target(_needed(output, "--output"))]
         work = Single(
-            image=_needed(image, "IMAGE"),
+            image=readable(_needed(image, "IMAGE")),
             prompt=_needed(prompt, "--prompt"),
             model=ModelChoice(name=model or "preview", num_frames=frames, **choice),
             proxy=proxy or maker,

@@ -206,7 +206,7 @@ def test_proxies_and_credentials_of_the_environment_are_not_used(
 def test_headers_that_drip_end_with_the_whole_time(server: PictureServer) -> None:
     def drip(asked: Asked) -> None:
         asked.wfile.write(b"HTTP/1.1 200 OK\r\n")
-        for _ in range(200):
+        for _ in range(1200):  # a minute
             asked.wfile.write(b"X-A: b\r\n")
             asked.wfile.flush()
             time.sleep(0.05)
@@ -217,13 +217,13 @@ def test_headers_that_drip_end_with_the_whole_time(server: PictureServer) -> Non
     assert (
         refusal(Fetcher(limits, parse_allowed([server.place])), server.url("/drip")) == "too_slow"
     )
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
 
 
 def test_a_silent_server_is_waited_for_no_longer_than_the_whole_time(server: PictureServer) -> None:
-    server.routes["/silent"] = lambda asked: time.sleep(3)
-    limits = FetchLimits(retries=0, read=30, total=0.5)
+    server.routes["/silent"] = lambda asked: time.sleep(60)
+    limits = FetchLimits(retries=0, read=60, total=0.5)
     start = time.monotonic()
     fetcher = Fetcher(limits, parse_allowed([server.place]))
     assert refusal(fetcher, server.url("/silent")) == "too_slow"
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20

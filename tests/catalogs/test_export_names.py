@@ -76,11 +76,10 @@ def test_any_text(name: str, column: str) -> None:
     check(stem + ".mp4")
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", [name for name, text in HOSTILE.items() if text])
 def test_any_id(name: str) -> None:
-    if HOSTILE[name]:
-        (stem,) = file_stems(works([{"id": HOSTILE[name], "title": "T"}]))
-        check(stem + ".mp4")
+    (stem,) = file_stems(works([{"id": HOSTILE[name], "title": "T"}]))
+    check(stem + ".mp4")
 
 
 @settings(max_examples=200, deadline=None)

@@ -4,7 +4,6 @@ import functools
 import http.server
 import json
 import threading
-import time
 from pathlib import Path
 
 import av
@@ -236,16 +235,23 @@ def test_only_one_plays_and_focus_plays_too(page, folder):
     assert page.eval("document.querySelectorAll('.wall video').length") == 1
 
 
+LISTEN = (
+    "document.querySelector('.card .frame')"
+    ".addEventListener('pointerenter', () => { window.entered = true; })"
+)
+
+
 def test_reduced_motion_plays_nothing_unasked(page, folder):
     page.media(prefers_reduced_motion="reduce")
     opened(page, folder)
+    page.eval(LISTEN)
     page.hover(".card .frame")
-    time.sleep(0.3)
+    page.wait("window.entered")  # the gallery has heard of it, too
     assert page.eval("document.querySelectorAll('.wall video').length") == 0
     page.click(".card .frame")
-    page.wait("document.querySelector('dialog video')")
-    time.sleep(0.3)
-    assert page.eval("document.querySelector('dialog video').paused")
+    page.wait("document.querySelector('dialog video')?.readyState >= 1")
+    video = "document.querySelector('dialog video')"
+    assert page.eval(f"{video}.paused && !{video}.autoplay")
 
 
 def test_a_finger_plays_first_and_opens_next(page, folder):

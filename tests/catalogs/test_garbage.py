@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -251,7 +250,5 @@ def test_requests_go_by_the_thousand(tmp_path: Path) -> None:
             (store.root / output.path).parent.mkdir(parents=True, exist_ok=True)
             (store.root / output.path).write_bytes(b"x")
     store.counts.clear()
-    start = time.perf_counter()
     find_garbage(store, NEEDS)
     assert store.counts.total() <= 20, dict(store.counts)
-    assert time.perf_counter() - start < 5

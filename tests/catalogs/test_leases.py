@@ -155,7 +155,7 @@ def test_a_lease_from_the_future_is_watched_until_its_time_is_over(store: Store)
     elsewhere(store, age=-HOUR)
     mine = Leases(store, PLAN, 1)
     assert mine.acquire("s0") is None
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while mine.acquire("s0") is None:
         assert time.monotonic() < end
         time.sleep(0.1)
@@ -173,8 +173,9 @@ def test_a_neighbour_is_not_taken_for_dead_because_the_clock_jumped(store: Store
 def test_the_heartbeat_keeps_a_lease_fresh(store: Store) -> None:
     first = Leases(store, PLAN, 1).acquire("s0")
     assert first is not None
-    end = time.monotonic() + 2.5
-    other = Leases(store, PLAN, 1)
+    # Who watches has more patience, so that a thread that gets no processor for a while loses none.
+    other = Leases(store, PLAN, 4)
+    end = time.monotonic() + 4.5
     while time.monotonic() < end:
         assert other.acquire("s0") is None
         time.sleep(0.2)
@@ -186,7 +187,7 @@ def test_who_was_taken_for_dead_learns_it(store: Store) -> None:
     assert lease is not None
     elsewhere(store, epoch=1)
     store.delete([paths.lease("s0", 0)])  # as who takes over does
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not lease.lost:
         assert time.monotonic() < end
         time.sleep(0.05)
@@ -198,7 +199,7 @@ def test_who_was_paused_while_others_came_and_went_learns_it(store: Store) -> No
     lease = Leases(store, PLAN, 1).acquire("s0")
     assert lease is not None
     elsewhere(store)  # the same name, another owner
-    end = time.monotonic() + 5
+    end = time.monotonic() + 60
     while not lease.lost:
         assert time.monotonic() < end
         time.sleep(0.05)

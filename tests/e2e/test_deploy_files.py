@@ -69,6 +69,7 @@ def test_the_dockerfile_is_sound() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     last = text.rpartition("FROM")[2]
     assert "USER 1000" in last
+    assert re.search(r"apt-get install .*\bgcc libc6-dev\b", last), "compile needs them on a GPU"
     pins = re.findall(r"pip install(?! -c constraints.txt)", text)
     assert not pins, "installed without constraints.txt"
 

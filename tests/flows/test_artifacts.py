@@ -15,7 +15,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+from prefect.settings import (
+    PREFECT_API_REQUEST_TIMEOUT,
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    temporary_settings,
+)
 
 from flows import artifacts
 from flows.progress import PassProgress
@@ -42,7 +47,8 @@ def test_publishing_does_not_wait(
 ) -> None:
     monkeypatch.setattr(artifacts, "_PATIENCE", 1.0)
     address = request.getfixturevalue(kind)
-    with temporary_settings({PREFECT_API_URL: address, PREFECT_CLIENT_MAX_RETRIES: 2}):
+    client = {PREFECT_API_REQUEST_TIMEOUT: 30.0, PREFECT_CLIENT_MAX_RETRIES: 2}
+    with temporary_settings({PREFECT_API_URL: address, **client}):
         publisher = artifacts._Publisher(uuid4())
         monkeypatch.setattr(artifacts, "_publisher", publisher)
         start = time.monotonic()
@@ -50,9 +56,10 @@ def test_publishing_does_not_wait(
             for _ in range(1000):
                 progress.add("done")
                 artifacts.publish("epa-shards", "table", "[]")
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 20
+        start = time.monotonic()
         publisher.close()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 20
 
 
 def test_a_slow_server_gets_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,7 +69,7 @@ def test_a_slow_server_gets_the_newest_only(monkeypatch: pytest.MonkeyPatch) -> 
     class Slow(artifacts._Publisher):
         def _send(self, client: Any, key: str, content: Any) -> None:
             sent.append((key, content.data))
-            busy.wait(10)
+            busy.wait(60)
 
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         publisher = Slow(uuid4())

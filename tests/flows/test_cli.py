@@ -57,6 +57,24 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert os.times().children_user - before < 1  # of the processor, however busy it is
 
 
+def test_help_names_arguments_as_sentences_do_and_shows_no_python_types() -> None:
+    from typer.main import get_command
+
+    from flows.cli.app import app
+
+    def commands(group: Any) -> list[Any]:
+        inner = getattr(group, "commands", {}).values()
+        return [group, *(command for one in inner for command in commands(one))]
+
+    found = commands(get_command(app))
+    assert len(found) > 25
+    for command in found:
+        for parameter in command.params:
+            chosen = parameter.type_descriptor.is_choice or getattr(parameter, "is_flag", False)
+            named = chosen or parameter.metavar
+            assert named, f"{command.name}: {parameter.name} needs a metavar"
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -188,6 +206,9 @@ def test_awaken_one_painting(epa: Any, tmp_path: Path) -> None:
         (["{p}/p.png", "-o", "{p}/x.avi", "--prompt", "a"], "must end in"),
         (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", " "], "--prompt is empty"),
         (["{p}/no.png", "-o", "{p}/x.mp4", "--prompt", "a"], "cannot be read"),
+        (["{p}/no.png", "-o", "{p}/x.mp4"], "no.png cannot be read"),
+        (["{p}/p.png", "-o", "{p}/x.mp4"], "--prompt is missing"),
+        (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", "a", "--weights", "/no"], "takes no source"),
         (["{p}/p.png", "-o", "{p}/no/x.mp4", "--prompt", "a"], "there is no folder"),
         (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", "a", "--model", "svdd"], "'svd'"),
     ],
@@ -197,7 +218,15 @@ def test_awaken_refuses(epa: Any, tmp_path: Path, arguments: list[str], sentence
     answer = epa("awaken", *[a.format(p=tmp_path) for a in arguments])
     assert answer.code == 2
     assert sentence in answer.err
+    assert answer.out == ""
     assert not (tmp_path / "x.mp4").exists()
+
+
+def test_awaken_fails_at_a_painting_that_is_none_as_a_run_does(epa: Any, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_text("no picture")
+    answer = epa("awaken", tmp_path / "p.png", "-o", tmp_path / "x.mp4", "--prompt", "a")
+    assert (answer.code, answer.out) == (1, "")
+    assert "[decode_failed]" in answer.err
 
 
 # -- bad input stops before any work

@@ -116,7 +116,7 @@ def test_two_at_once_do_no_harm_and_share_the_work(server: PictureServer, tmp_pa
         subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)
     ]
     for process in both:
-        _, told = process.communicate(timeout=60)
+        _, told = process.communicate(timeout=240)
         assert process.returncode == 0, told
     check_whole(out, count)
     assert len(list((out / "images").iterdir())) == count

@@ -115,9 +115,14 @@ def test_a_next_shard_of_a_pass_goes_on_counting() -> None:
 
 
 def test_without_a_ratio_nothing_stops() -> None:
-    watch = FailureWatch(None)
-    for _ in range(500):
-        watch.failed(ItemError("too_small", "x"))
+    def all_fail(watch: FailureWatch) -> str:
+        for _ in range(500):
+            watch.failed(ItemError("too_small", "x"))
+        return "went through"
+
+    with pytest.raises(TooManyFailures):
+        all_fail(FailureWatch(0.99))
+    assert all_fail(FailureWatch(None)) == "went through"
 
 
 def test_a_watch_stays_small_however_many_fail() -> None:

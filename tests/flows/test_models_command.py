@@ -64,6 +64,16 @@ def test_every_model_is_listed_and_explained(epa: Any) -> None:
     assert fixed.startswith("computed at 480x720 (height x width) whatever the painting's shape")
 
 
+def test_an_unknown_name_is_sought_among_models_and_proxies(epa: Any) -> None:
+    for wrong, meant in (("sdxl-refinr", "sdxl-refiner"), ("cogvideox-2b-i2", "cogvideox")):
+        answer = epa("models", "show", wrong)
+        assert answer.code == 2
+        assert f"no model or proxy named {wrong!r}; did you mean '{meant}" in answer.err
+    answer = epa("models", "show", "nomodel")
+    assert "did you mean" not in answer.err
+    assert {"cinemo", "sdxl-refiner"} < set(answer.err.replace(",", "").split())
+
+
 def test_levels_and_t0_are_explained(epa: Any) -> None:
     flow = epa("models", "show", "hunyuanvideo-i2v").out
     assert "matched: motion is distilled at the paper's 16, kappa 14.6 to 1.16" in flow

@@ -100,7 +100,7 @@ def test_fetch_overlaps_compute() -> None:
 
     def compute(batch: list[int]) -> list[int]:
         if batch == [0]:
-            assert started.wait(5), "item 1 was not fetched while item 0 was computed"
+            assert started.wait(60), "item 1 was not fetched while item 0 was computed"
         return batch
 
     overlapped(range(3), fetch, lambda n: 0, compute, lambda n: None, batch_size=1, depth=2)
