@@ -15,6 +15,7 @@ from epa_core.proxy_cards import (
     ProxyCard,
     load_proxy,
     proxy_card,
+    proxy_commit,
     proxy_identity,
 )
 
@@ -30,8 +31,10 @@ __all__ = [
     "load_model",
     "load_proxy",
     "model_card",
+    "model_commit",
     "model_identity",
     "proxy_card",
+    "proxy_commit",
     "proxy_identity",
 ]
 
@@ -84,6 +87,15 @@ def load_model(
     pipeline.set_progress_bar_config(disable=True)
     with weights.quiet():  # diffusers holds that float16 fails on a CPU; it is only slow
         return place(pipeline, device, levers)
+
+
+def model_commit(name: str, source: str | None, revision: str | None) -> str | None:
+    """Return the commit that this model's revision stands for now; None without hub weights.
+
+    Same errors as ``load_model``, and UnsupportedError where the hub cannot be asked.
+    """
+    card = model_card(name)
+    return weights.commit("model", card, *weights.resolve("model", MODELS, card, source, revision))
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

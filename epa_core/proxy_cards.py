@@ -192,6 +192,15 @@ def proxy_settings(name: str, settings: Mapping[str, Any] | None = None) -> dict
     return checked(name, proxy_card(name).defaults, settings or {})
 
 
+def proxy_commit(name: str, source: str | None, revision: str | None) -> str | None:
+    """Return the commit that this proxy's revision stands for now; None without hub weights.
+
+    Same errors as ``load_proxy``, and UnsupportedError where the hub cannot be asked.
+    """
+    card = proxy_card(name)
+    return weights.commit("proxy", card, *weights.resolve("proxy", PROXIES, card, source, revision))
+
+
 def proxy_identity(name: str, source: str | None = None, revision: str | None = None) -> str:
     """Return what tells this proxy's results from any other's, for cache keys.
 
