@@ -231,9 +231,9 @@ def _unused(recipe: Recipe) -> set[str]:
 
 
 def _plain_number(text: str) -> str:
-    """`8`, `8.0` and ` 8` are one strength."""
+    """`8`, `8.0` and ` 8` are one strength; every digit that is computed with tells two apart."""
     try:
-        return f"{float(text):g}"
+        return repr(float(text)).removesuffix(".0")
     except ValueError:
         return text
 

@@ -128,6 +128,22 @@ def test_one_strength_is_one_key_however_it_is_written(takes_all: Recipe) -> Non
     assert len(written) == 1
 
 
+def test_strengths_that_differ_in_any_digit_have_keys_of_their_own(takes_all: Recipe) -> None:
+    written = ("12.345678", "12.345681", "12.3457")
+    assert len({keys(takes_all, motion_strength=text)["animate"] for text in written}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "in_keys"),
+    [("8.0", "8"), ("0.5", "0.5"), ("12.50", "12.5"), ("1e-5", "1e-05"), ("a lot", "a lot")],
+)
+def test_short_strengths_stay_in_keys_as_they_were(
+    text: str, in_keys: str, takes_all: Recipe
+) -> None:
+    own = KeyChain(takes_all).own({**ROW, "motion_strength": text})
+    assert own["motion_strength"] == in_keys
+
+
 @pytest.mark.parametrize(
     ("variant", "setting", "matters"),
     [
