@@ -58,15 +58,15 @@ def load_model(
     """Return the named model's pipeline on ``device``, its progress bars silent.
 
     ``source`` is a local folder in the layout of diffusers or a hub id; None means the card's
-    weights. ``dtype`` is float32, float16 or bfloat16 (the preview always computes in float32); the
+    weights. ``dtype`` is float32, float16 or bfloat16 (for the preview float32 alone); the
     card's ``dtype`` is what the model is meant for, but is not taken unasked. Safetensors are
     preferred; pickled weights are read as weights only. ``levers`` say how it is placed and tuned.
 
     UnsupportedError for an unknown name, a folder that is no such model, a hub id without a
-    revision, weights that cannot be had, or a lever that is not for this model or device.
+    revision, weights that cannot be had, or a dtype or lever that is not for this model or device.
     """
     card = model_card(name)
-    weights.check_dtype(dtype)
+    weights.check_dtype("model", card, dtype)
     where, pinned = weights.resolve("model", MODELS, card, source, revision)
     from epa_core.loading import check_device, place
 

@@ -63,10 +63,15 @@ def lookup(cards: Mapping[str, Named], kind: str, name: str) -> Named:
     raise UnsupportedError(f"There is no {kind} named {name!r}; {hint}")
 
 
-def check_dtype(dtype: str) -> None:
-    """Raise UnsupportedError unless ``dtype`` is one that weights can be loaded in."""
+def check_dtype(kind: str, card: Card, dtype: str) -> None:
+    """Raise UnsupportedError unless ``dtype`` is one that this model or proxy can be loaded in."""
     if dtype not in DTYPES:
         raise UnsupportedError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+    if card.weights is None and dtype != "float32":
+        raise UnsupportedError(
+            f"{kind}.dtype = {dtype!r}: the {kind} {card.name!r} has no weights and computes in "
+            "float32 whatever is asked for; leave it out."
+        )
 
 
 def resolve(

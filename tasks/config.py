@@ -16,6 +16,7 @@ from catalogs.storage import Storage
 from epa_core import levers
 from epa_core.cards import ModelCard, model_card, model_commit, proxy_card, proxy_commit
 from epa_core.proxy_cards import proxy_settings
+from epa_core.weights import check_dtype
 from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
 from tasks.distill import Params as DistillParams
@@ -207,8 +208,17 @@ class RunConfig(Recipe):
 
     @model_validator(mode="after")
     def _known_names(self) -> Self:
-        model_card(self.model.name)  # raises with the nearest name
+        card = model_card(self.model.name)  # raises with the nearest name
         maker = proxy_card(self.proxy.name)
+        if self.model.dtype is not None:
+            check_dtype("model", card, self.model.dtype)
+        if self.proxy.dtype is not None:
+            check_dtype("proxy", maker, self.proxy.dtype)
+        if card.weights is None and (scale := self.model.guidance_scale) is not None:
+            raise ValueError(
+                f"model.guidance_scale = {scale:g}: the model {card.name!r} is a closed formula "
+                "without guidance; leave it out"
+            )
         if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
             raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")
         proxy_settings(maker.name, self.proxy.settings())  # raises with what is allowed
