@@ -116,6 +116,26 @@ def test_what_the_model_reads_of_a_work_enters_its_latents(column: str, takes_al
     assert keys(svd) == keys(svd, **{column: OWN[column]})
 
 
+@pytest.mark.parametrize(
+    ("variant", "changed"),
+    [
+        ("V", ["encode", "measure"]),  # it is in the files' tags
+        ("V+S", ["proxy", "distill.proxy", "animate", "encode", "measure"]),
+    ],
+)
+def test_a_prompt_that_the_model_does_not_read_costs_no_pass_of_it(
+    variant: str, changed: list[str]
+) -> None:
+    svd = recipe({"name": "svd", "revision": "main"})
+    svd = svd.model_copy(update={"variant": variant})
+    before, after = keys(svd, prompt="a storm"), keys(svd, prompt="a calm")
+    assert [stage for stage in before if before[stage] != after[stage]] == changed
+    reader = recipe({"name": "i2vgen-xl", "revision": "main"})
+    reader = reader.model_copy(update={"variant": variant})
+    before, after = keys(reader, prompt="a storm"), keys(reader, prompt="a calm")
+    assert {"distill.real", "animate"} <= {s for s in before if before[s] != after[s]}
+
+
 def test_a_masks_digest_counts_for_more_than_its_place(takes_all: Recipe) -> None:
     extra = [("mask_sha256", "a" * 64)]
     here = keys(takes_all, mask_uri="here.png", extra=extra)
