@@ -63,6 +63,8 @@ class Record(BaseModel):
 
     `keys` maps stages to keys in pipeline order, `key` is the last of them. Times `t_*` are in
     seconds, `peak_memory` and `*_bytes` in bytes, `duration` in seconds, moments in UTC.
+    `peak_memory`: what tensors held at most, weights included, on the GPU that the work's batches
+    ran on while they did; None without a GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())

@@ -16,6 +16,7 @@ from epa_core.proxy_cards import (
     ProxyCard,
     load_proxy,
     proxy_card,
+    proxy_commit,
     proxy_identity,
 )
 
@@ -31,8 +32,10 @@ __all__ = [
     "load_model",
     "load_proxy",
     "model_card",
+    "model_commit",
     "model_identity",
     "proxy_card",
+    "proxy_commit",
     "proxy_identity",
 ]
 
@@ -56,15 +59,15 @@ def load_model(
     """Return the named model's pipeline on ``device``, its progress bars silent.
 
     ``source`` is a local folder in the layout of diffusers or a hub id; None means the card's
-    weights. ``dtype`` is float32, float16 or bfloat16 (the preview always computes in float32); the
+    weights. ``dtype`` is float32, float16 or bfloat16 (for the preview float32 alone); the
     card's ``dtype`` is what the model is meant for, but is not taken unasked. Safetensors are
     preferred; pickled weights are read as weights only. ``levers`` say how it is placed and tuned.
 
     UnsupportedError for an unknown name, a folder that is no such model, a hub id without a
-    revision, weights that cannot be had, or a lever that is not for this model or device.
+    revision, weights that cannot be had, or a dtype or lever that is not for this model or device.
     """
     card = model_card(name)
-    weights.check_dtype(dtype)
+    weights.check_dtype("model", card, dtype)
     check_card(card, levers)
     where, pinned = weights.resolve("model", MODELS, card, source, revision)
     from epa_core.loading import check_device, place
@@ -86,6 +89,15 @@ def load_model(
     pipeline.set_progress_bar_config(disable=True)
     with weights.quiet():  # diffusers holds that float16 fails on a CPU; it is only slow
         return place(pipeline, device, levers)
+
+
+def model_commit(name: str, source: str | None, revision: str | None) -> str | None:
+    """Return the commit that this model's revision stands for now; None without hub weights.
+
+    Same errors as ``load_model``, and UnsupportedError where the hub cannot be asked.
+    """
+    card = model_card(name)
+    return weights.commit("model", card, *weights.resolve("model", MODELS, card, source, revision))
 
 
 def model_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

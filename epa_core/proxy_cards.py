@@ -164,14 +164,14 @@ def load_proxy(
 
     ``source`` is a local folder in the layout of diffusers or a hub id (at a stated ``revision``);
     None means the card's weights. ``dtype`` None means the card's. ``settings`` overlay the card's
-    ``defaults``. Built-in makers heed neither dtype nor device.
+    ``defaults``. Built-in makers take float32 alone and heed no device.
 
     UnsupportedError for an unknown name or setting, a value out of range, weights that cannot be
     had or are another model's, and for "given": those pictures come with the catalog.
     """
     card = proxy_card(name)
     dtype = dtype or card.dtype
-    weights.check_dtype(dtype)
+    weights.check_dtype("proxy", card, dtype)
     call = proxy_settings(name, settings)
     where, pinned = weights.resolve("proxy", PROXIES, card, source, revision)
     if card.loader is None:
@@ -190,6 +190,15 @@ def proxy_settings(name: str, settings: Mapping[str, Any] | None = None) -> dict
     UnsupportedError for an unknown setting or a value out of range.
     """
     return checked(name, proxy_card(name).defaults, settings or {})
+
+
+def proxy_commit(name: str, source: str | None, revision: str | None) -> str | None:
+    """Return the commit that this proxy's revision stands for now; None without hub weights.
+
+    Same errors as ``load_proxy``, and UnsupportedError where the hub cannot be asked.
+    """
+    card = proxy_card(name)
+    return weights.commit("proxy", card, *weights.resolve("proxy", PROXIES, card, source, revision))
 
 
 def proxy_identity(name: str, source: str | None = None, revision: str | None = None) -> str:

@@ -1,8 +1,8 @@
 """Where a card's weights lie, what they are loaded with, and what tells them from any others.
 
 Weights on the Hugging Face hub move, so hub weights are loaded only at a stated revision: the
-card's, or one given by the caller ("main" too must be said). Importing this module imports neither
-torch nor diffusers.
+card's, or one given by the caller ("main" too must be said). What is kept under keys names a commit
+(``commit``): a branch moves. Importing this module imports neither torch nor diffusers.
 """
 
 import difflib
@@ -63,10 +63,15 @@ def lookup(cards: Mapping[str, Named], kind: str, name: str) -> Named:
     raise UnsupportedError(f"There is no {kind} named {name!r}; {hint}")
 
 
-def check_dtype(dtype: str) -> None:
-    """Raise UnsupportedError unless ``dtype`` is one that weights can be loaded in."""
+def check_dtype(kind: str, card: Card, dtype: str) -> None:
+    """Raise UnsupportedError unless ``dtype`` is one that this model or proxy can be loaded in."""
     if dtype not in DTYPES:
         raise UnsupportedError(f"dtype {dtype!r} is not one of {', '.join(DTYPES)}.")
+    if card.weights is None and dtype != "float32":
+        raise UnsupportedError(
+            f"{kind}.dtype = {dtype!r}: the {kind} {card.name!r} has no weights and computes in "
+            "float32 whatever is asked for; leave it out."
+        )
 
 
 def resolve(
@@ -103,10 +108,32 @@ def resolve(
         )
         raise UnsupportedError(
             f"The {kind} {card.name!r} from the hub ({where}) needs a revision: give a commit hash "
-            f"(or 'main' for whatever is newest) as {kind}.revision in a run file or {option} on "
-            f"the command line, or name a local folder with the weights as {kind}.source."
+            f"(or 'main' for what is newest when a run starts) as {kind}.revision in a run file or "
+            f"{option} on the command line, or name a local folder with the weights as "
+            f"{kind}.source."
         )
     return where, pinned
+
+
+def commit(kind: str, card: Card, where: Path | str | None, revision: str | None) -> str | None:
+    """Return the commit that ``revision`` stands for now, of what ``resolve`` returned.
+
+    A commit hash stands for itself, a branch or tag for what the hub says, or for what it stood for
+    when it was last asked where it cannot be reached. None without hub weights; UnsupportedError
+    for what is neither on the hub nor in its cache.
+    """
+    if not isinstance(where, str) or revision is None:
+        return None
+    from huggingface_hub import resolve_revision
+
+    try:
+        return resolve_revision(where, revision=revision).resolved
+    except Exception as error:  # the client's errors have no common base
+        reason = " ".join(str(error).split())
+        raise UnsupportedError(
+            f"The {kind} {card.name!r}: {kind}.revision {revision!r} of {where} could not be "
+            f"resolved to a commit; give a commit hash, or reach the hub once. {reason}"
+        ) from error
 
 
 def identity(where: Path | str, revision: str | None) -> str:

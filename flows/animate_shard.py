@@ -59,7 +59,8 @@ def animate_shard(run: RunConfig, shard_id: str) -> dict[str, int] | State[Any]:
 
 
 def _both_passes(run: RunConfig, shard_id: str) -> dict[str, int]:
-    works = current(run).pending(shard_id)
+    collection = current(run)
+    run, works = collection.run, collection.pending(shard_id)
     counts = Counter[str]()
     to_draw = proxies_to_draw(run, works)
     if to_draw:

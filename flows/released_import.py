@@ -127,7 +127,9 @@ def _row(name: str, work: ReleasedConfig, common: float) -> dict[str, Any]:
         "proxy_uri": str(work.proxy) if work.proxy else None,
         "mask_uri": str(work.mask) if work.mask else None,
         "prompt": work.prompt,
-        "motion_strength": f"{work.strength:g}" if work.strength != common else None,
+        "motion_strength": repr(work.strength).removesuffix(".0")
+        if work.strength != common
+        else None,
     }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalogs.errors import ConfigError
 from epa_core.cards import model_card, proxy_card
+from epa_core.weights import check_dtype
 from flows.released import MODEL, ReleasedConfig, result_name
 from tasks.config import ModelChoice, Prompts
 from tasks.proxy import Params as ProxyParams
@@ -56,8 +57,11 @@ def maker_of(
         if weights is not None or revision is not None:
             raise ConfigError("--proxy-weights and --proxy-revision are those of a --proxy-maker")
         return None
-    if proxy_card(name).loader is None:
+    card = proxy_card(name)
+    if card.loader is None:
         raise ConfigError(f"--proxy-maker {name} draws nothing; name the picture with --proxy")
+    if card.weights is None:
+        dtype = None  # it is the model's then
     return ProxyParams.model_validate(
         {"name": name, "source": weights, "revision": revision, "dtype": dtype}
     )
@@ -140,6 +144,8 @@ def awaken_file(work: Single, targets: Sequence[Path], say: Callable[[str], None
     if not work.prompt.strip():
         raise ConfigError("--prompt is empty; say what moves, like 'clouds drift across the sky'")
     card, endings = model_card(work.model.name), {path.suffix.lower() for path in targets}
+    if work.model.dtype is not None:
+        check_dtype("model", card, work.model.dtype)
     clip = awakened(work, say)
     height, width = clip.shape[1:3]
     params = encode.Params(

@@ -160,7 +160,7 @@ def _outcome(shard: Shard, contest: _Contest) -> Awakening | Failure:
         entry.fresh["select"] = best.fresh["animate"]
     entry.choice = Choice(candidate=best.candidate, tried=tried)
     entry.frames, entry.quality, entry.prompt_cut = best.frames, best.quality, best.prompt_cut
-    entry.batch_size = best.batch_size
+    entry.batch_size, entry.peak_memory = best.batch_size, best.peak_memory
     return entry
 
 

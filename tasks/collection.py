@@ -57,7 +57,7 @@ class Collection:
         plan_key: str | None = None,
         reviews: Reviews | None = None,
     ):
-        self.run = run
+        self.run = run = run.at_commits()  # what other processes, keys and the manifest get
         self.store = store
         self.table = table
         self.reviews = reviews or Reviews()

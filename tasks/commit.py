@@ -66,7 +66,7 @@ def commit_done(shard: Shard, entry: Awakening) -> None:
         prompt_cut=entry.prompt_cut or None,
         proxy_prompt_cut=entry.proxy_cut or None,
         strict_numerics=shard.strict or entry.proxy_strict,
-        peak_memory=_peak_memory(),
+        peak_memory=entry.peak_memory,
         torch=_version("torch"),
         **asdict(quality),
         **_chosen(shard, entry),
@@ -219,10 +219,3 @@ def _version(package: str) -> str:
 @cache
 def _worker() -> str:
     return f"{platform.node()}:{os.getpid()}"
-
-
-def _peak_memory() -> int | None:
-    """Bytes the GPU held at most since the process began; None without a GPU."""
-    import torch
-
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -46,6 +47,7 @@ class Awakening:
     proxy_strict: bool = False  # half precision could not draw it
     prompt_cut: str = ""  # what the model did not read
     batch_size: int = 1
+    peak_memory: int | None = None  # bytes on the GPU, at most, while its batches ran
     candidate: int = 0  # which of the work's seeds the final animation has
     choice: Choice | None = None  # of several candidates, once it was made
     quality: Quality | None = None  # of the frames, where it was asked for before they are encoded
@@ -61,7 +63,7 @@ def compute_batch(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
     for entry in entries:
         entry.batch_size = len(entries)
     make_paths(shard, entries)
-    with shared_time(entries, "t_animate"):
+    with shared_time(entries, "t_animate"), _peak_noted(entries):
         _animate_missing(shard, entries, model)
         frames = decode_latents(model.pipeline, [e.latents["animate"] for e in entries], model.call)
     for entry, clip in zip(entries, frames, strict=True):
@@ -80,14 +82,26 @@ def make_paths(shard: Shard, entries: list[Awakening]) -> list[Awakening]:
 
     Several candidates of a work must not come here before their work has: it is made once.
     """
-    _draw_missing(shard, entries)
-    with shared_time(entries, "t_distill"):
+    with _peak_noted(entries):
+        _draw_missing(shard, entries)
+    with shared_time(entries, "t_distill"), _peak_noted(entries):
         _distill_missing(shard, entries, model_for(shard, entries[0].source.painting.size))
     return entries
 
 
 #: One path of a work: its stage, and the picture that motion is distilled into.
 Path: TypeAlias = tuple[Awakening, str, "PIL.Image.Image"]
+
+
+@contextmanager
+def _peak_noted(entries: list[Awakening]) -> Iterator[None]:
+    """Note in every entry what tensors held on the GPU at most while the block ran."""
+    models.forget_peak()
+    yield
+    peak = models.memory_of_gpu("max_memory_allocated")
+    if peak is not None:
+        for entry in entries:
+            entry.peak_memory = max(peak, entry.peak_memory or 0)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 from catalogs.storage import Storage
 from epa_core import levers
 from epa_core.call_options import check_described
-from epa_core.cards import ModelCard, model_card, proxy_card
+from epa_core.cards import ModelCard, model_card, model_commit, proxy_card, proxy_commit
 from epa_core.errors import UnsupportedError
 from epa_core.proxy_cards import proxy_settings
+from epa_core.weights import check_dtype
 from tasks.animate import Params as AnimateParams
 from tasks.base import Params, Settings
 from tasks.distill import Params as DistillParams
@@ -54,7 +55,9 @@ class ModelChoice(Params):
 
     name: str = Field("preview", description="a model of `epa models`")
     source: str | None = Field(None, description="local folder or hub id of the weights")
-    revision: str | None = Field(None, description="commit of the hub repository")
+    revision: str | None = Field(
+        None, description="commit of the hub repository; a branch: its newest one when a run starts"
+    )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         None, description="precision of the weights; model's own if empty"
     )
@@ -214,6 +217,15 @@ class RunConfig(Recipe):
         except UnsupportedError as error:
             raise ValueError(f"model.options: {error}") from None
         maker = proxy_card(self.proxy.name)
+        if self.model.dtype is not None:
+            check_dtype("model", card, self.model.dtype)
+        if self.proxy.dtype is not None:
+            check_dtype("proxy", maker, self.proxy.dtype)
+        if card.weights is None and (scale := self.model.guidance_scale) is not None:
+            raise ValueError(
+                f"model.guidance_scale = {scale:g}: the model {card.name!r} is a closed formula "
+                "without guidance; leave it out"
+            )
         if maker.name == "given" and (self.proxy.area or self.proxy.multiple):
             raise ValueError("proxy.area: the proxy 'given' draws on no canvas; leave it out")
         proxy_settings(maker.name, self.proxy.settings())  # raises with what is allowed
@@ -236,6 +248,21 @@ class RunConfig(Recipe):
         """The part that enters the keys, with defaults filled in."""
         fields = {name: getattr(self, name) for name in Recipe.model_fields}
         return Recipe.model_construct(**fields).resolved()
+
+    def at_commits(self) -> Self:
+        """The same run, the revisions it states of hub weights being commits.
+
+        Raises UnsupportedError where that of a branch cannot be had. A proxy maker that no cell has
+        a use for stays as it is.
+        """
+        model, maker = self.model, self.proxy
+        if model.revision is not None:
+            commit = model_commit(model.name, model.source, model.revision)
+            model = model.model_copy(update={"revision": commit or model.revision})
+        if maker.revision is not None and any(cell.recipe.uses_proxy for cell in self.cells()):
+            commit = proxy_commit(maker.name, maker.source, maker.revision)
+            maker = maker.model_copy(update={"revision": commit or maker.revision})
+        return self.model_copy(update={"model": model, "proxy": maker})
 
     def cells(self) -> list[Cell]:
         """The recipes of the run's matrix, or its one recipe under no label."""

@@ -79,7 +79,10 @@ class KeyChain:
             seed = self.seed(row, stage) if stage in _SEEDED else None
             keys[stage] = self._keyers[stage].key(inputs, seed=seed)
 
-        prompt, own = row["prompt"] or "", self.own(row)
+        prompt, read = row["prompt"] or "", self.own(row)
+        tags = {name: row[name] or "" for name in TAG_COLUMNS}
+        # A prompt that the model does not read is in the files' tags alone.
+        (read if self.recipe.card.uses_text else tags)["prompt"] = prompt
         add("prepare", source=source_identity(row))
         paths = {"prepare": keys["prepare"]}
         fitted = {}
@@ -92,13 +95,12 @@ class KeyChain:
             text = row["proxy_prompt"] or prompt
             add("proxy", prepare=painting, prompt=text, **given)
         if self.recipe.variant != "baseline":
-            add("distill.real", image=keys["prepare"], prompt=prompt, **own)
+            add("distill.real", image=keys["prepare"], **read)
             paths["real"] = keys["distill.real"]
         if self.recipe.uses_proxy:
-            add("distill.proxy", image=keys["proxy"], prompt=prompt, **own, **fitted)
+            add("distill.proxy", image=keys["proxy"], **read, **fitted)
             paths["proxy"] = keys["distill.proxy"]
-        add("animate", prompt=prompt, **paths, **own)
-        tags = {name: row[name] or "" for name in TAG_COLUMNS}
+        add("animate", **paths, **read)
         if self.recipe.one_stream:  # seeds do not tell works apart then, and a key names one work
             tags["item"] = row["id"]
         chosen = keys["animate"]
@@ -151,6 +153,8 @@ class KeyChain:
     def constants(self) -> dict[str, Any]:
         """All that enters the keys beside the rows."""
         facts = {**self._settings, "per_work": list(self.recipe.card.per_work)}
+        if not self.recipe.card.uses_text:
+            facts["uses_text"] = False
         if self.recipe.select.active:
             facts |= {"select.version": select.VERSION, "select": self.recipe.select.material()}
         return facts
@@ -231,9 +235,9 @@ def _unused(recipe: Recipe) -> set[str]:
 
 
 def _plain_number(text: str) -> str:
-    """`8`, `8.0` and ` 8` are one strength."""
+    """`8`, `8.0` and ` 8` are one strength; every digit that is computed with tells two apart."""
     try:
-        return f"{float(text):g}"
+        return repr(float(text)).removesuffix(".0")
     except ValueError:
         return text
 

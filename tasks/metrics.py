@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import logging
-import sys
 import threading
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Literal
 
 from catalogs.records import TIMINGS
+from tasks.models import memory_of_gpu
 
 if TYPE_CHECKING:
     from catalogs.records import Record
@@ -42,9 +42,13 @@ class _Figures:
             "Works fetched that wait for the model; works computed that wait to be finished",
             ["queue"],
         )
-        memory = Gauge("epa_gpu_memory_bytes", "Memory of the GPU held by tensors", ["kind"])
-        memory.labels("now").set_function(lambda: _gpu_memory("memory_allocated"))
-        memory.labels("peak").set_function(lambda: _gpu_memory("max_memory_allocated"))
+        memory = Gauge(
+            "epa_gpu_memory_bytes",
+            "Memory of the worker's GPU held by tensors: now; at most since a batch's stage began",
+            ["kind"],
+        )
+        memory.labels("now").set_function(lambda: memory_of_gpu("memory_allocated") or 0)
+        memory.labels("peak").set_function(lambda: memory_of_gpu("max_memory_allocated") or 0)
 
 
 def collect() -> None:
@@ -95,11 +99,3 @@ def queued(queue: Literal["fetch", "finish"], futures: Iterable[Future[Any]]) ->
     if _figures is not None:
         ready = queue == "fetch"
         _figures.depth.labels(queue).set(sum(future.done() == ready for future in futures))
-
-
-def _gpu_memory(what: str) -> float:
-    """One of torch's figures; 0 without a GPU. Loads nothing by itself."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_available() or not torch.cuda.is_initialized():
-        return 0.0
-    return float(getattr(torch.cuda, what)())

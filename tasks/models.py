@@ -7,9 +7,10 @@ would be fresh, and a model reloaded, for every task.
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from epa_core.call_options import check_options
 from epa_core.cards import model_card
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from tasks.config import Execution, ModelChoice
     from tasks.proxy import Params as ProxyParams
 
+GpuFigure = Literal["memory_allocated", "max_memory_allocated"]
 _lock = threading.Lock()
+_used = "cpu"  # the device of the model or proxy maker that was asked for last
 
 
 def resolve_device(device: str) -> str:
@@ -64,7 +67,7 @@ def model(choice: ModelChoice, execution: Execution) -> DiffusionPipeline:
             source=choice.source,
             revision=choice.revision,
             dtype=choice.dtype or model_card(choice.name).dtype,
-            device=resolve_device(execution.device),
+            device=_use(execution.device),
             levers=levers,
         )
 
@@ -77,9 +80,39 @@ def proxy_maker(params: ProxyParams, device: str) -> Proxy:
             source=params.source,
             revision=params.revision,
             dtype=params.dtype,
-            device=resolve_device(device),
+            device=_use(device),
         )
     return maker.configured(proxy_settings(params.name, params.settings()))
+
+
+def _use(device: str) -> str:
+    global _used
+    _used = resolve_device(device)
+    return _used
+
+
+def memory_of_gpu(figure: GpuFigure) -> int | None:
+    """Bytes that tensors take on the GPU this process works on; None where it works on none.
+
+    Loads nothing by itself.
+    """
+    gpu = _gpu()
+    return None if gpu is None else int(getattr(gpu, figure)(_used))
+
+
+def forget_peak() -> None:
+    """Let ``max_memory_allocated`` of that GPU count from now on."""
+    gpu = _gpu()
+    if gpu is not None:
+        gpu.reset_peak_memory_stats(_used)
+
+
+def _gpu() -> Any:
+    """`torch.cuda`, where models are on a GPU that it knows; which one is said in every call."""
+    torch = sys.modules.get("torch")
+    if torch is None or not _used.startswith("cuda") or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda
 
 
 def release() -> None:

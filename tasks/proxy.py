@@ -28,7 +28,9 @@ class Params(_Params):
 
     name: str = Field("preview", description="a proxy of `epa models`")
     source: str | None = Field(None, description="local folder or hub id of its weights")
-    revision: str | None = Field(None, description="commit of the hub repository")
+    revision: str | None = Field(
+        None, description="commit of the hub repository; a branch: its newest one when a run starts"
+    )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         None, description="precision of the weights; maker's own if empty"
     )

@@ -108,6 +108,14 @@ def test_preview_takes_no_source() -> None:
 def test_wrong_dtypes_and_sources_are_refused() -> None:
     with pytest.raises(UnsupportedError, match="dtype 'int8' is not one of float32, float16"):
         load_model("preview", dtype="int8")
+    with pytest.raises(
+        UnsupportedError, match=r"model\.dtype = 'float16': the model 'preview' has"
+    ):
+        load_model("preview", dtype="float16")
+    with pytest.raises(
+        UnsupportedError, match=r"proxy\.dtype = 'float16': the proxy 'preview' has"
+    ):
+        load_proxy("preview", dtype="float16")
     for source in ("/no/such/folder", "./missing", "nowhere"):
         with pytest.raises(UnsupportedError, match="neither a folder that exists nor a hub id"):
             load_model("svd", source=source, revision="main")

@@ -211,6 +211,7 @@ def test_awaken_one_painting(epa: Any, tmp_path: Path) -> None:
         (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", "a", "--weights", "/no"], "takes no source"),
         (["{p}/p.png", "-o", "{p}/no/x.mp4", "--prompt", "a"], "there is no folder"),
         (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", "a", "--model", "svdd"], "'svd'"),
+        (["{p}/p.png", "-o", "{p}/x.mp4", "--prompt", "a", "--dtype", "float16"], "model.dtype"),
     ],
 )
 def test_awaken_refuses(epa: Any, tmp_path: Path, arguments: list[str], sentence: str) -> None:
@@ -243,6 +244,7 @@ def test_awaken_fails_at_a_painting_that_is_none_as_a_run_does(epa: Any, tmp_pat
         (["animate", "{p}/in", "-o", "{p}/out", "--where", "title = 'none such'"], "selects none"),
         (["animate", "{p}/in", "-o", "{p}/out", "--set", "encode.fsp=3"], "did you mean 'fps'"),
         (["animate", "{p}/in", "-o", "{p}/out", "--set", "encode"], "name=value"),
+        (["animate", "{p}/in", "-o", "{p}/out", "--set", "model.dtype=float16"], "leave it out"),
         (["animate", "{p}/in", "-o", "{p}/a-file"], "a-file"),
         (["animate", "{p}/broken.parquet", "-o", "{p}/out"], "broken.parquet"),
         (["animate", "{p}/in", "-o", "s4://bucket/x"], "s4"),

@@ -37,7 +37,9 @@ def test_a_folder_of_equal_settings_becomes_one_catalog_and_one_run_file(
     painting(8).save(mask)
     pictures = {"boat": "../example/boat.jpg", "proxy": "../example/proxy.jpg"}
     write_tree(source / "a.yaml", released_tree())
-    write_tree(source / "b.yml", released_tree(prompt="waves", strength=4.5, mask=str(mask)))
+    write_tree(
+        source / "b.yml", released_tree(prompt="waves", strength=4.512345678, mask=str(mask))
+    )
     write_tree(source / "c.yaml", released_tree(prompt_image=pictures["proxy"]))
     (source / "notes.txt").write_text("not of these")
     answer = epa("import-config", source, "-o", "all")
@@ -47,7 +49,7 @@ def test_a_folder_of_equal_settings_becomes_one_catalog_and_one_run_file(
     assert "3 in, 3 in the catalog" in answer.out
     rows = converted(code / "all")
     assert [row["id"] for row in rows] == ["boat", "boat-2", "proxy"]
-    assert [row["motion_strength"] for row in rows] == [None, "4.5", None]
+    assert [row["motion_strength"] for row in rows] == [None, "4.512345678", None]
     assert [row["mask_uri"] for row in rows] == [None, str(mask), None]
     assert rows[0]["image_uri"] == str(tmp_path / "example/boat.jpg")
     assert rows[0]["proxy_uri"] == str(tmp_path / "example/proxy.jpg")

@@ -26,7 +26,7 @@ def run_locally(run: RunConfig) -> tuple[Summary, Collection]:
         (works_to_draw(collection), prefect_tasks.proxy_shard),
         (collection.plan.shards, prefect_tasks.animate_shard),
     ):
-        for _ in in_turn(collection.leases, list(works), partial(task.fn, run)):
+        for _ in in_turn(collection.leases, list(works), partial(task.fn, collection.run)):
             pass
     recycle.close()
     return wrap_up(collection, 0.0), collection

@@ -22,6 +22,7 @@ from failing_works import no_memory
 from local_runner import run_locally
 from paintings import tiny_run, write_paintings, write_run_file
 from tiny_pipelines import build
+from weighted_preview import plant
 
 from catalogs.choice import tried_text
 from epa_core import awakening
@@ -336,9 +337,9 @@ def test_a_candidate_without_numbers_drops_out(
 
 
 def test_where_no_candidate_has_numbers_all_go_again_in_float32(
-    tmp_path: Path, meddled: Callable[..., list[list[int]]]
+    tmp_path: Path, meddled: Callable[..., list[list[int]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    half = {"dtype": "float16", "num_frames": 4}
+    half = {**plant(monkeypatch, tmp_path / "weights"), "dtype": "float16", "num_frames": 4}
     source = write_paintings(tmp_path / "in", 1)
     run = tiny_run(source, tmp_path / "out", model=half, select={"candidates": 2})
     [seeds] = seeds_of(run, 2)

@@ -26,9 +26,9 @@ OTHER: dict[str, Any] = {
     "model.name": None,  # another model needs weights; its identity is tested with the cards
     "model.source": None,  # the preview has none; likewise
     "model.revision": None,
-    "model.dtype": "float16",
+    "model.dtype": None,  # of weights; below
     "model.num_frames": 5,
-    "model.guidance_scale": 2.0,
+    "model.guidance_scale": None,  # which a closed formula has none of; below
     "model.options": {"x": 1},
     "model.storage_dtype": None,  # the preview has nothing for levers: test_lever_settings
     "model.vae_tiling": None,
@@ -44,7 +44,7 @@ OTHER: dict[str, Any] = {
     "proxy.name": "given",
     "proxy.source": None,  # of weights, which the preview has none of: see below
     "proxy.revision": None,
-    "proxy.dtype": "float16",
+    "proxy.dtype": None,
     "proxy.area": 4096,
     "proxy.multiple": 16,
     "proxy.strength": None,
@@ -232,3 +232,37 @@ def test_params_are_frozen_and_closed() -> None:
         if isinstance(kind, type) and issubclass(kind, Params):
             assert kind.model_config["frozen"]
             assert kind.model_config["extra"] == "forbid"
+
+
+NEURAL = {"name": "i2vgen-xl", "revision": "0123456789abcdef0123456789abcdef01234567"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("dtype", "float32"), ("guidance_scale", 2.0)])
+def test_what_only_weights_have_a_use_for_enters_their_keys(name: str, value: object) -> None:
+    run, other = (parse_run({**BASE, "model": {**NEURAL, **more}}) for more in ({}, {name: value}))
+    before, after = (KeyChain(one.recipe()).keys(ROW) for one in (run, other))
+    changed = [stage for stage in before if before[stage] != after[stage]]
+    assert changed == ["distill.real", "distill.proxy", "animate", "encode", "measure"]
+
+
+@pytest.mark.parametrize(
+    ("tree", "sentence"),
+    [
+        ({"model": {"dtype": "float16"}}, "model.dtype = 'float16': the model 'preview'"),
+        ({"model": {"guidance_scale": 2}}, "model.guidance_scale = 2: the model 'preview'"),
+        ({"matrix": {"model.guidance_scale": [1, 2]}}, "model.guidance_scale = 1: the model"),
+        ({"proxy": {"dtype": "bfloat16"}}, "proxy.dtype = 'bfloat16': the proxy 'preview'"),
+        ({"proxy": {"name": "given", "dtype": "float16"}}, "proxy.dtype = 'float16': the proxy"),
+    ],
+)
+def test_what_would_change_keys_and_nothing_else_is_refused(
+    tree: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_run({**BASE, **tree})
+    assert sentence in str(caught.value)
+
+
+def test_the_one_precision_of_the_preview_may_be_said() -> None:
+    said = parse_run({**BASE, "model": {"dtype": "float32"}, "proxy": {"dtype": "float32"}})
+    assert KeyChain(said.recipe()).keys(ROW) == KeyChain(run_with().recipe()).keys(ROW)

@@ -116,6 +116,26 @@ def test_what_the_model_reads_of_a_work_enters_its_latents(column: str, takes_al
     assert keys(svd) == keys(svd, **{column: OWN[column]})
 
 
+@pytest.mark.parametrize(
+    ("variant", "changed"),
+    [
+        ("V", ["encode", "measure"]),  # it is in the files' tags
+        ("V+S", ["proxy", "distill.proxy", "animate", "encode", "measure"]),
+    ],
+)
+def test_a_prompt_that_the_model_does_not_read_costs_no_pass_of_it(
+    variant: str, changed: list[str]
+) -> None:
+    svd = recipe({"name": "svd", "revision": "main"})
+    svd = svd.model_copy(update={"variant": variant})
+    before, after = keys(svd, prompt="a storm"), keys(svd, prompt="a calm")
+    assert [stage for stage in before if before[stage] != after[stage]] == changed
+    reader = recipe({"name": "i2vgen-xl", "revision": "main"})
+    reader = reader.model_copy(update={"variant": variant})
+    before, after = keys(reader, prompt="a storm"), keys(reader, prompt="a calm")
+    assert {"distill.real", "animate"} <= {s for s in before if before[s] != after[s]}
+
+
 def test_a_masks_digest_counts_for_more_than_its_place(takes_all: Recipe) -> None:
     extra = [("mask_sha256", "a" * 64)]
     here = keys(takes_all, mask_uri="here.png", extra=extra)
@@ -126,6 +146,22 @@ def test_a_masks_digest_counts_for_more_than_its_place(takes_all: Recipe) -> Non
 def test_one_strength_is_one_key_however_it_is_written(takes_all: Recipe) -> None:
     written = {keys(takes_all, motion_strength=text)["animate"] for text in ("8", "8.0", " 8")}
     assert len(written) == 1
+
+
+def test_strengths_that_differ_in_any_digit_have_keys_of_their_own(takes_all: Recipe) -> None:
+    written = ("12.345678", "12.345681", "12.3457")
+    assert len({keys(takes_all, motion_strength=text)["animate"] for text in written}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "in_keys"),
+    [("8.0", "8"), ("0.5", "0.5"), ("12.50", "12.5"), ("1e-5", "1e-05"), ("a lot", "a lot")],
+)
+def test_short_strengths_stay_in_keys_as_they_were(
+    text: str, in_keys: str, takes_all: Recipe
+) -> None:
+    own = KeyChain(takes_all).own({**ROW, "motion_strength": text})
+    assert own["motion_strength"] == in_keys
 
 
 @pytest.mark.parametrize(

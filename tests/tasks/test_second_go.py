@@ -10,6 +10,7 @@ import pytest
 import torch
 from local_runner import run_locally
 from paintings import PROMPTS, tiny_run, write_paintings
+from weighted_preview import plant
 
 from epa_core.errors import ItemError, UnsupportedError
 from tasks import models
@@ -19,14 +20,23 @@ from tasks.proxy import Params as ProxyParams
 
 torch.set_num_threads(1)
 
-HALF = {"dtype": "float16", "num_frames": 4}
-
 
 @pytest.fixture(autouse=True)
 def _own_models() -> Any:
     models.release()
     yield
     models.release()
+
+
+@pytest.fixture
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Name and source of a model, and of a proxy maker, with weights."""
+    return plant(monkeypatch, tmp_path / "weights")
+
+
+@pytest.fixture
+def half(weights: dict[str, Any]) -> dict[str, Any]:
+    return {**weights, "dtype": "float16", "num_frames": 4}
 
 
 def overflow(
@@ -60,10 +70,10 @@ def manifest(collection: Collection) -> dict[str, dict[str, Any]]:
 
 
 def test_a_work_that_overflows_in_half_precision_is_done_in_float32(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: dict[str, Any]
 ) -> None:
     loaded = overflow(monkeypatch)
-    run = tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out", model=HALF)
+    run = tiny_run(write_paintings(tmp_path / "in", 3), tmp_path / "out", model=half)
     summary, collection = run_locally(run)
     assert summary.counts == {"done": 3}, summary.codes
     assert list(dict.fromkeys(loaded)) == ["float16", "float32"]
@@ -76,10 +86,10 @@ def test_a_work_that_overflows_in_half_precision_is_done_in_float32(
 
 
 def test_a_work_without_numbers_in_float32_too_fails_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: dict[str, Any]
 ) -> None:
     loaded = overflow(monkeypatch, in_float32=True)
-    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out", model=HALF)
+    run = tiny_run(write_paintings(tmp_path / "in", 1), tmp_path / "out", model=half)
     summary, collection = run_locally(run)
     assert summary.codes == {"numeric": 1}
     assert list(dict.fromkeys(loaded)) == ["float16", "float32"]
@@ -105,7 +115,11 @@ def test_in_float32_there_is_nothing_more_exact_to_try(
     ],
 )
 def test_a_float32_model_that_cannot_be_loaded_ends_no_run(
-    fault: Exception, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: Exception,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    half: dict[str, Any],
 ) -> None:
     overflow(monkeypatch)
     spied = models.model
@@ -118,7 +132,7 @@ def test_a_float32_model_that_cannot_be_loaded_ends_no_run(
     monkeypatch.setattr(models, "model", small)
     source = write_paintings(tmp_path / "in", 6)
     execution = {"shard_size": 2, "device": "cpu"}
-    run = tiny_run(source, tmp_path / "out", model=HALF, execution=execution)
+    run = tiny_run(source, tmp_path / "out", model=half, execution=execution)
     summary, collection = run_locally(run)
     assert summary.counts == {"done": 4, "failed": 2}
     assert summary.codes == {"numeric": 2}
@@ -126,11 +140,11 @@ def test_a_float32_model_that_cannot_be_loaded_ends_no_run(
 
 
 def test_all_cells_of_a_shard_share_one_second_go(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, half: dict[str, Any]
 ) -> None:
     loaded = overflow(monkeypatch)
     source = write_paintings(tmp_path / "in", 2)
-    run = tiny_run(source, tmp_path / "out", model=HALF, matrix={"variant": ["V", "S", "V+S"]})
+    run = tiny_run(source, tmp_path / "out", model=half, matrix={"variant": ["V", "S", "V+S"]})
     summary, _ = run_locally(run)
     assert summary.counts == {"done": 6}, summary.codes
     changes = [a for a, b in zip(loaded, [*loaded[1:], ""], strict=True) if a != b]
@@ -154,7 +168,7 @@ class HalfBlind:
 
 @pytest.mark.parametrize("keep", [["prepare", "proxy", "distill", "animate"], ["prepare"]])
 def test_a_proxy_that_half_precision_cannot_draw_is_drawn_in_float32(
-    keep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    keep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict[str, Any]
 ) -> None:
     make = models.proxy_maker
 
@@ -165,7 +179,7 @@ def test_a_proxy_that_half_precision_cannot_draw_is_drawn_in_float32(
     run = tiny_run(
         write_paintings(tmp_path / "in", 2),
         tmp_path / "out",
-        proxy={"dtype": "bfloat16"},
+        proxy={**weights, "dtype": "bfloat16"},
         execution={"keep": keep, "device": "cpu"},  # drawn in the first pass, or in the second
     )
     summary, collection = run_locally(run)
