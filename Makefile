@@ -24,9 +24,9 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP)  ## animate the built-in sample works into ./demo-output
 	$(BIN)/epa demo --output demo-output
 
-# A file's tests stay in one process: they share the servers that the file starts.
+# tests/conftest.py says which files go together.
 test: $(STAMP)  ## run all tests, a few files at a time
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder
 
 test-faults: $(STAMP)  ## kill, starve and confuse runs; prints a table of what was lost (nothing)
 	$(BIN)/python -m pytest tests/faults --faults

@@ -1,8 +1,8 @@
 """Settings every test shares: one thread per process, no telemetry, no stray Prefect server."""
 
 import os
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,7 +18,7 @@ settings.register_profile(
     "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("patient")
-SLOW = ("server", "slow")
+E2E = Path(__file__).parent / "e2e"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -35,12 +35,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave the long tests to `make test-faults` and `test-e2e`, whatever `-m` chooses beside.
 
-    Files that start servers or take long come first: whoever runs several files at a time does
-    not wait for the last of them alone in the end.
+    Those with servers come first, then files that take long: whoever runs several files at a time
+    does not wait for the last of them alone in the end.
     """
     left = [name for name in ("faults", "e2e") if not config.getoption(f"--{name}")]
     long = [item for item in items if any(item.get_closest_marker(name) for name in left)]
     config.hook.pytest_deselected(items=long)
     items[:] = [item for item in items if item not in set(long)]
-    weights = Counter(item.path for item in items for name in SLOW if item.get_closest_marker(name))
-    items.sort(key=lambda item: weights[item.path] == 0)
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (E2E not in item.path.parents, item.path not in slow))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay together, and all with servers: more than one at a time starve."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope: str = super()._split_scope(nodeid)
+            return E2E.name if scope.startswith(f"tests/{E2E.name}/") else scope
+
+    return Scheduling(config, log)

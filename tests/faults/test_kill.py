@@ -64,6 +64,7 @@ def test_the_killed_parent_of_a_worker_process(run_file: RunFile, table: FaultTa
 
 @pytest.mark.slow
 @pytest.mark.server
+@pytest.mark.timeout(900)
 def test_ctrl_c_ends_cleanly_and_a_second_call_goes_on(tmp_path: Path) -> None:
     source = write_paintings(tmp_path / "in", 12)
     settings = [
@@ -86,13 +87,13 @@ def test_ctrl_c_ends_cleanly_and_a_second_call_goes_on(tmp_path: Path) -> None:
         # Whoever runs the tests in the background may have SIGINT ignored, which is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    end = time.monotonic() + 120
+    end = time.monotonic() + 400
     while not list((tmp_path / "out").glob("videos/*/*/video.mp4")):
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to everyone in the group
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130, err
     assert "run the same command again" in err
     assert "Traceback" not in err
