@@ -251,6 +251,7 @@ def check_call(
     of. The message begins with the setting's name in a run file.
     """
     family = family_of(pipeline)
+    family.check_weights(pipeline)
     try:
         family.check_options(pipeline, options)
     except UnsupportedError as error:

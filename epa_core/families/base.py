@@ -127,7 +127,8 @@ class Family:
         return call
 
     def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """UnsupportedError if the size, number of frames or options do not fit the model."""
+        """UnsupportedError if the weights, size, number of frames or options do not fit."""
+        self.check_weights(pipeline)
         self.check_options(pipeline, call.options)
         multiple = self.size_multiple(pipeline)
         for name, value in (("height", call.height), ("width", call.width)):
@@ -136,6 +137,9 @@ class Family:
                     f"{name} is {value}; {type(pipeline).__name__} takes multiples of {multiple}."
                 )
         self.check_frames(pipeline, call.num_frames)
+
+    def check_weights(self, pipeline: "DiffusionPipeline") -> None:
+        """UnsupportedError for weights of the class that cannot be driven."""
 
     def check_frames(self, pipeline: "DiffusionPipeline", num_frames: int) -> None:
         """UnsupportedError if the model cannot make so many frames."""

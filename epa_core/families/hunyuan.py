@@ -150,9 +150,8 @@ class HunyuanVideo15(Guided):
             size = found
         return replace(call, height=int(size[0]), width=int(size[1]))
 
-    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that one evaluation knows nothing of the next noise level."""
-        super().check(pipeline, call)
+    def check_weights(self, pipeline: "DiffusionPipeline") -> None:
+        """That one evaluation knows nothing of the next noise level."""
         if pipeline.transformer.config.use_meanflow:
             raise UnsupportedError(
                 "this HunyuanVideo 1.5 is distilled to few steps (use_meanflow) and is told where "

@@ -56,9 +56,8 @@ class EasyAnimate(Family):
         """The VAE's factor in time."""
         return int(pipeline.vae_temporal_compression_ratio)
 
-    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that the VAE's configuration has what the call reads, which its class leaves out."""
-        super().check(pipeline, call)
+    def check_weights(self, pipeline: "DiffusionPipeline") -> None:
+        """That the VAE's configuration has what the call reads, which its class leaves out."""
         direct = pipeline.transformer.config.resize_inpaint_mask_directly
         if direct and "cache_mag_vae" not in pipeline.vae.config:
             raise UnsupportedError(

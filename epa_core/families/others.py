@@ -113,9 +113,8 @@ class Kandinsky6(_ReadByAProcessor):
     batches = True
     per_painting = NEGATIVE_PROMPT
 
-    def check(self, pipeline: "DiffusionPipeline", call: CallSettings) -> None:
-        """Also that the network predicts one velocity, not a policy of several."""
-        super().check(pipeline, call)
+    def check_weights(self, pipeline: "DiffusionPipeline") -> None:
+        """That the network predicts one velocity, not a policy of several."""
         if any(base.__name__ == "PiflowScheduler" for base in type(pipeline.scheduler).__mro__):
             raise UnsupportedError(
                 "this Kandinsky 6 is distilled to few steps (PiflowScheduler), each of which "

@@ -141,9 +141,7 @@ class ConsistI2VPipeline(TextAndFrames):
         conditions = {
             "encoder_hidden_states": text,
             "first_frame_latents": torch.cat(seen).to(self.unet.dtype),
-            "frame_stride": torch.tensor(strides, dtype=torch.float32)
-            .repeat(parts)
-            .to(first.device),
+            "frame_stride": stride.to(first.device),
         }
         scales = (guidance_scale, image_guidance_scale, guidance_rescale)
 

@@ -21,6 +21,7 @@ from epa_core.awakening import (
     CallSettings,
     EPASettings,
     animate_latents,
+    check_call,
     decode_latents,
     distill_latents,
     static_latents,
@@ -409,6 +410,8 @@ def test_few_step_weights_and_too_short_videos_are_refused():
     tiny = tiny_of("kandinsky5")
     with pytest.raises(UnsupportedError, match=r"num_frames is 9; Kandinsky5.* takes 17 or more"):
         static_latents(tiny.pipeline, [painting(tiny)], replace(tiny.call, num_frames=9))
+    with pytest.raises(UnsupportedError, match=r"model\.num_frames is 9; Kandinsky5"):
+        check_call(tiny.pipeline, {}, 9, 16)
 
 
 def test_kandinsky_is_given_the_condition_channels_its_own_call_makes():
@@ -432,6 +435,8 @@ def test_kandinsky6_distilled_to_few_steps_is_refused():
     tiny.pipeline.scheduler = PiflowScheduler()
     with pytest.raises(UnsupportedError, match="distilled to few steps"):
         static_latents(tiny.pipeline, [painting(tiny)], tiny.call)
+    with pytest.raises(UnsupportedError, match="distilled to few steps"):
+        check_call(tiny.pipeline, {}, tiny.call.num_frames, 16)
 
 
 def test_ltx2_sees_the_painting_recompressed_as_its_call_does():
