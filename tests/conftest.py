@@ -57,3 +57,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return E2E.name if scope.startswith(f"tests/{E2E.name}/") else scope
 
     return Scheduling(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than processors, since half of the time tests wait; more would only take memory."""
+    return min(4, (os.cpu_count() or 1) + 1)

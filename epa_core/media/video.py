@@ -92,7 +92,8 @@ def encode_clip(frames: Frames, settings: EncodeSettings, tags: VideoTags) -> Cl
     ``settings`` may ask for frames.mkv and for video.gif, of the MP4's size. MP4, archive and GIF
     are reopened, decoded and compared before this returns. An odd side is padded by one copied edge
     column or row; ``info["crop"]`` (x, y, width, height) is the picture without it. The archive
-    holds the frames as given, before looping. ItemError encode_failed on any failure.
+    holds the frames as given, before looping. ItemError encode_failed on any failure but
+    MemoryError.
     """
     _check_frames(frames)
     shown = loop_frames(frames, settings.loop, settings.cross_fade_frames)
@@ -115,6 +116,8 @@ def encode_clip(frames: Frames, settings: EncodeSettings, tags: VideoTags) -> Cl
         info = _check_mp4(mp4, _even(shown), settings)
         if settings.archive:
             _check_ffv1(files["frames.mkv"], frames)
+    except MemoryError:  # PyAV's is an FFmpegError, too, and says nothing of the clip
+        raise
     except (av.FFmpegError, OSError, ValueError) as error:
         raise ItemError("encode_failed", f"The clip could not be encoded: {error}.") from error
     info |= {

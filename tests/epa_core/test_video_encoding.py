@@ -257,3 +257,14 @@ def test_the_check_notices_a_lossy_archive(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(video, "_encode_ffv1", lambda *_: written)
     with pytest.raises(ItemError, match="archive"):
         encode_clip(frames, replace(PLAIN, archive=True), VideoTags())
+
+
+def test_memory_that_is_too_small_is_no_fault_of_the_clip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It passes with another moment; `encode_failed` would be for good."""
+
+    def full(*_: object) -> bytes:
+        raise av.error.MemoryError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(video, "_encode_mp4", full)
+    with pytest.raises(MemoryError):
+        encode_clip(moving(4, 32, 32), PLAIN, VideoTags())

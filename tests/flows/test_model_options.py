@@ -31,7 +31,7 @@ def run_file(folder: Path, **settings: Any) -> Path:
 def test_plan_says_what_a_model_does_not_take(
     epa: Any, tmp_path: Path, model: str, options: dict[str, Any], sentence: str
 ) -> None:
-    choice = {"name": model, "revision": "main", "options": options}
+    choice = {"name": model, "revision": "0" * 40, "options": options}
     answer = epa("plan", run_file(tmp_path, model=choice))
     assert answer.code == 2
     assert sentence in answer.err
@@ -39,7 +39,7 @@ def test_plan_says_what_a_model_does_not_take(
 
 
 def test_every_cell_of_a_matrix_is_looked_at(epa: Any, tmp_path: Path) -> None:
-    model = {"name": "consisti2v", "revision": "main"}
+    model = {"name": "consisti2v", "revision": "0" * 40}
     matrix = {"model.options.noise": ["vanilla", "pink"]}
     answer = epa("plan", run_file(tmp_path, model=model, matrix=matrix))
     assert answer.code == 2
@@ -48,7 +48,7 @@ def test_every_cell_of_a_matrix_is_looked_at(epa: Any, tmp_path: Path) -> None:
 
 def test_described_options_are_checked_without_torch(tmp_path: Path) -> None:
     options = {"frame_init_filter": "box"}
-    model = {"name": "consisti2v", "revision": "main", "options": options}
+    model = {"name": "consisti2v", "revision": "0" * 40, "options": options}
     code = (
         f"import sys; sys.argv = ['epa', 'plan', {str(run_file(tmp_path, model=model))!r}]\n"
         "from flows.cli import main\n"

@@ -17,7 +17,7 @@ import torch
 from local_runner import run_locally
 from paintings import tiny_run, write_paintings
 
-ROOMS = (24, *range(150, 1500, 50))  # MiB more than the process already has
+ROOMS = (8, *range(150, 1500, 50))  # MiB more than the process already has
 HOW: dict[str, Any] = {
     "prepare": {"area": 256 * 256},
     "model": {"num_frames": 16},

@@ -199,7 +199,7 @@ def test_a_model_is_loaded_with_the_levers_of_its_run(weights: Path) -> None:
     ("tree", "message"),
     [
         ({"execution": {"offload": "leaf"}}, "moves modules to an accelerator, not the CPU"),
-        ({"model": {"options": {"motion": 3}}}, "animate-anything takes no 'motion'"),
+        ({"model": {"num_frames": 1}}, r"model\.num_frames is 1; AnimateAnything.* 2 or more"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there, the device auto is no CPU")
