@@ -136,7 +136,7 @@ def _animated(
             half_slerp=work.half_slerp,
             one_stream=work.one_stream,
         ),
-        num_frames=work.model.num_frames or model_card(work.model.name).num_frames,
+        num_frames=work.model.frames,
         width=painting.width,
         height=painting.height,
         guidance_scale=work.model.guidance_scale,
@@ -179,7 +179,7 @@ def _settings_line(work: Single, size: tuple[int, int], proxy: str) -> str:
     parts = [
         f"{model.name}, {model.dtype or card.dtype} on {models.resolve_device('auto')}",
         f"{size[0]}x{size[1]} px",
-        f"{model.num_frames or card.num_frames} frames",
+        f"{model.frames} frames",
         f"{work.fps or card.fps} fps",
         f"{work.steps} steps",
         f"seed {work.seed}",

@@ -15,6 +15,7 @@ from catalogs.catalog_file import write_catalog
 from catalogs.errors import ConfigError
 from catalogs.validation import BuildResult, ValidationReport, finish, printable
 from flows.released import MODEL, ReleasedConfig, parse_released, released_entries
+from tasks.keychain import plain_number
 from tasks.runfile import parse_run
 
 CATALOG = "catalog.parquet"
@@ -127,9 +128,7 @@ def _row(name: str, work: ReleasedConfig, common: float) -> dict[str, Any]:
         "proxy_uri": str(work.proxy) if work.proxy else None,
         "mask_uri": str(work.mask) if work.mask else None,
         "prompt": work.prompt,
-        "motion_strength": repr(work.strength).removesuffix(".0")
-        if work.strength != common
-        else None,
+        "motion_strength": plain_number(str(work.strength)) if work.strength != common else None,
     }
 
 

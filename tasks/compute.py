@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from epa_core.awakening import CallSettings, EPASettings, Seed
     from epa_core.cards import ModelCard
     from epa_core.metrics.quality import Quality
-    from tasks.config import Recipe
 
 
 @dataclass
@@ -125,7 +124,7 @@ def check_model(shard: Shard) -> None:
     models.check_call(choice)  # before gigabytes are read
     pipeline = _pipeline(shard)
     multiple = recipe.prepare.multiple or recipe.card.multiple
-    check_call(pipeline, choice.options, frames_of(recipe), multiple)
+    check_call(pipeline, choice.options, choice.frames, multiple)
     check_guidance(pipeline, choice.guidance_scale)
 
 
@@ -168,11 +167,6 @@ def check_frames(frames: np.ndarray, painting: PIL.Image.Image, card: ModelCard)
 _BLACK = 4  # levels of 255
 
 
-def frames_of(recipe: Recipe) -> int:
-    """How many frames a video of the recipe has."""
-    return recipe.model.num_frames or recipe.card.num_frames
-
-
 def model_for(shard: Shard, size: tuple[int, int]) -> Model:
     """The recipe's model as it is called for paintings of ``size`` (width, height)."""
     from epa_core.awakening import CallSettings, EPASettings
@@ -188,7 +182,7 @@ def model_for(shard: Shard, size: tuple[int, int]) -> Model:
     call = CallSettings(
         width=size[0],
         height=size[1],
-        num_frames=frames_of(recipe),
+        num_frames=choice.frames,
         guidance_scale=choice.guidance_scale,
         options=dict(choice.options),
     )

@@ -80,6 +80,11 @@ class ModelChoice(Params):
     )
     step_cache: StepCache = StepCache()
 
+    @property
+    def frames(self) -> int:
+        """How many frames a video has: ``num_frames``, or the model's own number."""
+        return self.num_frames or model_card(self.name).num_frames
+
 
 class Recipe(Settings):
     """Everything that decides what a painting's video looks like."""

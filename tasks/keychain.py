@@ -123,7 +123,7 @@ class KeyChain:
         if found.get("mask_uri"):
             found["mask_uri"] = given_mask(row)
         if found.get("motion_strength"):
-            found["motion_strength"] = _plain_number(found["motion_strength"])
+            found["motion_strength"] = plain_number(found["motion_strength"])
         return {name: value for name, value in found.items() if value}
 
     def seed(self, row: Row, stage: str, candidate: int = 0) -> int:
@@ -234,7 +234,7 @@ def _unused(recipe: Recipe) -> set[str]:
     return unused if recipe.variant in ("S", "V+S") else {*unused, "half_slerp"}
 
 
-def _plain_number(text: str) -> str:
+def plain_number(text: str) -> str:
     """`8`, `8.0` and ` 8` are one strength; every digit that is computed with tells two apart."""
     try:
         return repr(float(text)).removesuffix(".0")
